@@ -1,0 +1,1 @@
+"""Values: what can be set, and the profiles that set it."""

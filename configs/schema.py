@@ -1,0 +1,138 @@
+"""What can be set, with units in the names. Frozen; unknown keys are refused. Reads no file and no environment.
+
+Each part of the system gets only its own section. Replica counts and GPUs are not here: they live in serve_config.yaml.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class EncoderConfig(Section):
+    """Which OpenCLIP model, and how it runs."""
+
+    model: str = Field(
+        default="demo",
+        description="An OpenCLIP architecture (`ViT-B-32`), `hf-hub:org/repo`, `local-dir:/path`, an object-storage URI of such a folder, or `demo`.",
+    )
+    pretrained: str | None = Field(
+        default=None, description="With an architecture: OpenCLIP's tag (`laion2b_s34b_b79k`) or the path of a checkpoint."
+    )
+    device: str = Field(default="auto", description="`auto` (the GPU where the replica has one), `cpu` or `cuda`.")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="`auto`: bfloat16 on a GPU that has it, float32 elsewhere. Vectors are float32 always."
+    )
+    max_batch_size: int = Field(default=32, ge=1, description="Most items that go through a tower at once.")
+    max_queued_items: int = Field(default=1024, ge=1, description="Items that may wait in a replica; more are refused.")
+    cache_dir: str = Field(default="var/models", description="Where checkpoints from object storage are kept.")
+
+
+class TextConfig(Section):
+    """Bounds of a text before it is tokenised."""
+
+    max_characters: int = Field(default=100_000, ge=1, description="A longer text is refused.")
+    max_tokenised_characters: int = Field(
+        default=4_000, ge=16, description="The tokeniser sees no more than these first characters; the answer says `truncated`."
+    )
+    max_word_characters: int = Field(
+        default=64, ge=8, description="A longer word is cut for the tokeniser, whose time grows with the square of it."
+    )
+
+
+class PictureConfig(Section):
+    """Bounds of a picture before it is decoded, and where pictures may come from."""
+
+    max_bytes: int = Field(default=20_000_000, ge=1, description="Largest picture file.")
+    max_pixels: int = Field(default=50_000_000, ge=1, description="Largest width times height.")
+    max_aspect_ratio: float = Field(default=50.0, ge=1, description="Largest ratio of the longer side to the shorter.")
+    allowed_roots: tuple[str, ...] = Field(
+        default=(), description="URI prefixes from which pictures may be read: `file:///data/pictures/`, `s3://bucket/prefix/`."
+    )
+    fetch_timeout_s: float = Field(default=10.0, gt=0, description="Longest time to fetch one picture by URI.")
+    threads: int = Field(default=2, ge=1, description="Pictures decoded side by side in one replica.")
+
+
+class StorageConfig(Section):
+    """Where pictures that come with a request are put."""
+
+    uri: str = Field(default="var/pictures", description="A folder, `s3://bucket/prefix`, `gs://...` or `az://...`.")
+    options: dict[str, str] = Field(
+        default_factory=dict, description="Options of the object store (`endpoint`, `region`, ...); credentials come from the environment."
+    )
+    signed_url_s: int = Field(default=900, ge=1, description="How long a signed address of a picture is good.")
+
+
+class TableConfig(Section):
+    """The one table."""
+
+    uri: str = Field(default="var/table", description="A folder, `s3://bucket/prefix`, `gs://...` or `az://...`.")
+    name: str = Field(default="documents", description="Name of the table in it.")
+    options: dict[str, str] = Field(default_factory=dict, description="LanceDB's storage options.")
+    read_consistency_ms: int = Field(
+        default=0, ge=0, description="How old a Retriever's view of the table may be; 0 looks before every read."
+    )
+    max_concurrent_reads: int = Field(default=4, ge=1, description="Searches that run at once in one Retriever replica.")
+    max_queued_reads: int = Field(default=256, ge=1, description="Searches that may wait there; more are refused.")
+    max_commit_documents: int = Field(default=512, ge=1, description="Most documents in one commit.")
+    max_queued_writes: int = Field(default=4096, ge=1, description="Documents that may wait for a commit; more are refused.")
+    compact_every_commits: int = Field(default=64, ge=1, description="Compaction runs after this many commits.")
+    keep_versions_s: int = Field(default=3600, ge=60, description="Old versions of the table are kept this long.")
+
+
+class SearchConfig(Section):
+    """Ranking, and the bounds of a search."""
+
+    max_limit: int = Field(default=200, ge=1, description="Most results of one search.")
+    candidates: int = Field(default=100, ge=1, description="Least candidates taken from each modality before they are ranked together.")
+    calibration_sample: int = Field(default=2048, ge=2, description="Vectors of each modality from which its mean is estimated.")
+    calibration_growth: float = Field(
+        default=0.2, gt=0, description="The means are estimated anew when a modality grew or shrank by this share."
+    )
+    image_weight: float = Field(
+        default=0.5, ge=0, le=1, description="Weight w of the picture in the vector of an image_text document; the text has 1 - w."
+    )
+
+
+class HttpConfig(Section):
+    """The border."""
+
+    max_body_bytes: int = Field(default=32_000_000, ge=1, description="Largest body of a request.")
+    max_documents: int = Field(default=256, ge=1, description="Most documents in one POST /v1/documents.")
+    max_thumbnail_px: int = Field(default=1024, ge=16, description="Largest longer side of a thumbnail.")
+    request_timeout_s: float = Field(default=60.0, gt=0, description="A request is answered within this time, with an error if need be.")
+    readiness_cache_s: float = Field(default=2.0, ge=0, description="How long an answer of /readyz is reused.")
+
+
+class CallConfig(Section):
+    """Calls between deployments, coalesced at the caller."""
+
+    max_batch_size: int = Field(default=64, ge=1, description="Most items that travel as one call.")
+    max_in_flight: int = Field(default=2, ge=1, description="Calls under way per caller and target while neighbours gather.")
+    max_queued_items: int = Field(default=2048, ge=1, description="Items that may wait at the caller; more are refused.")
+    retry_for_s: float = Field(default=30.0, ge=0, description="A call to a replica that died is repeated for so long.")
+
+
+class AppConfig(Section):
+    """Everything. A profile in configs/*.yaml sets what differs from these defaults."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    text: TextConfig = TextConfig()
+    pictures: PictureConfig = PictureConfig()
+    storage: StorageConfig = StorageConfig()
+    table: TableConfig = TableConfig()
+    search: SearchConfig = SearchConfig()
+    http: HttpConfig = HttpConfig()
+    calls: CallConfig = CallConfig()
+
+
+class GraphArgs(Section):
+    """`args` of an application in serve_config.yaml: a profile, and what differs from it."""
+
+    profile: str = Field(default="demo", description="Name of a file in configs/ without `.yaml`, or a path.")
+    overrides: dict[str, dict[str, object]] = Field(
+        default_factory=dict, description="Sections and keys that differ from the profile."
+    )

@@ -1,0 +1,1 @@
+"""The application: one search over text and pictures. Knows no Ray."""

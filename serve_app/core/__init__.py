@@ -1,0 +1,1 @@
+"""Pure functions and small classes: ranking, records, ids, batching, image geometry. No I/O."""

@@ -1,0 +1,163 @@
+"""Every error that a user can meet. Knows nothing of HTTP, Ray or any library.
+
+CrossmodalError
+├── InvalidRequest                 the request itself is wrong; repeating it cannot help
+│   ├── EmptyText · TextTooLong
+│   ├── InvalidVector              wrong dimension, NaN, infinite or zero
+│   ├── InvalidDocumentId
+│   ├── UriNotAllowed              outside the allowed roots, or a scheme that nobody allowed
+│   ├── InvalidPicture
+│   │   ├── NotAPicture · PictureTruncated · UnsupportedPicture
+│   │   └── PictureTooLarge · PictureTooElongated
+│   └── BodyTooLarge
+├── NotFound
+│   ├── DocumentNotFound · RouteNotFound
+│   └── PictureNotFound            the document is there, its picture is not
+├── MethodNotAllowed
+├── Unavailable                    right request, wrong moment; repeating it helps
+│   ├── Overloaded · DeadlineExceeded
+│   ├── NotReady
+│   └── StorageUnavailable
+├── FingerprintMismatch            the table was built with another encoder
+├── ModelUnavailable               weights missing, damaged or not those asked for
+├── InvalidConfig
+└── InternalError                  ours; the cause is in the log, never in the answer
+
+Each class takes one message, has a stable `code`, and survives pickling. Messages are written for the user: one sentence, no
+traceback, no path of the server that the user did not send.
+"""
+
+from typing import ClassVar
+
+
+class CrossmodalError(Exception):
+    """Base of the tree. `code` is part of the HTTP contract and never changes."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+    @property
+    def message(self) -> str:
+        """The sentence for the user."""
+        return str(self.args[0])
+
+
+class InvalidRequest(CrossmodalError):
+    code = "invalid_request"
+
+
+class EmptyText(InvalidRequest):
+    code = "empty_text"
+
+
+class TextTooLong(InvalidRequest):
+    code = "text_too_long"
+
+
+class InvalidVector(InvalidRequest):
+    code = "invalid_vector"
+
+
+class InvalidDocumentId(InvalidRequest):
+    code = "invalid_document_id"
+
+
+class UriNotAllowed(InvalidRequest):
+    code = "uri_not_allowed"
+
+
+class InvalidPicture(InvalidRequest):
+    code = "invalid_picture"
+
+
+class NotAPicture(InvalidPicture):
+    code = "not_a_picture"
+
+
+class PictureTruncated(InvalidPicture):
+    code = "picture_truncated"
+
+
+class UnsupportedPicture(InvalidPicture):
+    code = "unsupported_picture"
+
+
+class PictureTooLarge(InvalidPicture):
+    code = "picture_too_large"
+
+
+class PictureTooElongated(InvalidPicture):
+    code = "picture_too_elongated"
+
+
+class BodyTooLarge(InvalidRequest):
+    code = "body_too_large"
+
+
+class NotFound(CrossmodalError):
+    code = "not_found"
+
+
+class DocumentNotFound(NotFound):
+    code = "document_not_found"
+
+
+class RouteNotFound(NotFound):
+    code = "route_not_found"
+
+
+class PictureNotFound(NotFound):
+    code = "picture_not_found"
+
+
+class MethodNotAllowed(CrossmodalError):
+    code = "method_not_allowed"
+
+
+class Unavailable(CrossmodalError):
+    code = "unavailable"
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
+
+
+class DeadlineExceeded(Unavailable):
+    code = "deadline_exceeded"
+
+
+class NotReady(Unavailable):
+    code = "not_ready"
+
+
+class StorageUnavailable(Unavailable):
+    code = "storage_unavailable"
+
+
+class FingerprintMismatch(CrossmodalError):
+    code = "fingerprint_mismatch"
+
+
+class ModelUnavailable(CrossmodalError):
+    code = "model_unavailable"
+
+
+class InvalidConfig(CrossmodalError):
+    code = "invalid_config"
+
+
+class InternalError(CrossmodalError):
+    code = "internal"
+
+
+def every_error(root: type[CrossmodalError] = CrossmodalError) -> list[type[CrossmodalError]]:
+    """The tree in depth-first order, the root first."""
+    return [root, *(error for child in root.__subclasses__() for error in every_error(child))]
+
+
+def error_of(code: str, message: str) -> CrossmodalError:
+    """The error with this stable code; an unknown code becomes an InternalError."""
+    by_code = {error.code: error for error in every_error()}
+    return by_code.get(code, InternalError)(message)

@@ -1,0 +1,1 @@
+"""The HTTP border: routes, wire models, the error table, the page."""

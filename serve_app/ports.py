@@ -1,0 +1,166 @@
+"""What each part asks of another, and nothing more. Lists in, lists of the same length and order out; failures are values.
+
+A port whose call fails as a whole raises an error of serve_app.errors.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from serve_app.types import (
+    Calibration,
+    DeleteOutcome,
+    EmbeddedPicture,
+    Embedding,
+    EncoderCard,
+    FloatMatrix,
+    ImagePreprocessing,
+    ItemFailure,
+    Modality,
+    PictureContent,
+    PictureTask,
+    Pixels,
+    Record,
+    SearchPage,
+    StoredDocument,
+    TableInfo,
+    UpsertOutcome,
+    VectorQuery,
+)
+
+# --- between the deployments ----------------------------------------------------------------------------------------
+
+
+class TextEncoding(Protocol):
+    async def encode_texts(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]: ...
+
+    async def describe(self) -> EncoderCard: ...
+
+
+class PixelEncoding(Protocol):
+    async def encode_pixels(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]: ...
+
+    async def describe(self) -> EncoderCard: ...
+
+
+class PictureWork(Protocol):
+    """What the Preprocessor does: everything that touches the bytes of pictures."""
+
+    async def embed_pictures(self, tasks: Sequence[PictureTask]) -> list[EmbeddedPicture | ItemFailure]: ...
+
+    async def identify_pictures(self, uris: Sequence[str]) -> list[str | ItemFailure]:
+        """SHA-256 (hex) of the file behind each URI."""
+        ...
+
+    async def read_picture(self, uri: str) -> PictureContent: ...
+
+    async def thumbnail(self, uri: str, size_px: int) -> PictureContent: ...
+
+
+class Retrieval(Protocol):
+    async def search(self, queries: Sequence[VectorQuery]) -> list[SearchPage | ItemFailure]: ...
+
+    async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]: ...
+
+    async def table_info(self) -> TableInfo: ...
+
+
+class Indexing(Protocol):
+    async def prepare_table(self, encoder: EncoderCard) -> TableInfo:
+        """Create the table for this encoder if there is none; FingerprintMismatch if it belongs to another."""
+        ...
+
+    async def upsert(self, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]: ...
+
+    async def delete(self, ids: Sequence[str]) -> list[DeleteOutcome]: ...
+
+
+# --- inside the encoders: blocking, called from one thread -----------------------------------------------------------
+
+
+class TextTower(Protocol):
+    @property
+    def card(self) -> EncoderCard: ...
+
+    def encode(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]: ...
+
+
+class ImageTower(Protocol):
+    @property
+    def card(self) -> EncoderCard: ...
+
+    def encode(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]: ...
+
+
+# --- inside the Preprocessor -----------------------------------------------------------------------------------------
+
+
+class PictureDecoding(Protocol):
+    """Bytes of a picture file to what the encoder, or a browser, takes. Blocking. Raises InvalidPicture and its children."""
+
+    def to_pixels(self, data: bytes, preprocessing: ImagePreprocessing) -> Pixels: ...
+
+    def to_thumbnail(self, data: bytes, size_px: int) -> bytes:
+        """A JPEG whose longer side is at most `size_px`."""
+        ...
+
+    def media_type(self, data: bytes) -> str:
+        """Such as "image/png", from the first bytes; raises NotAPicture."""
+        ...
+
+
+class ObjectStore(Protocol):
+    """Where pictures that came with a request are kept; content-addressed, so a write may be repeated."""
+
+    async def put(self, content_sha256: str, media_type: str, data: bytes) -> str:
+        """Store and return the URI. Raises StorageUnavailable."""
+        ...
+
+    def owns(self, uri: str) -> bool:
+        """Whether this store wrote that URI."""
+        ...
+
+    async def signed_url(self, uri: str) -> str | None:
+        """An address that a browser can fetch for a short while; None where the store cannot sign (a local folder)."""
+        ...
+
+
+class ImageSource(Protocol):
+    """Reads pictures by URI, within the allowed roots only."""
+
+    async def fetch(self, uri: str) -> bytes:
+        """Raises UriNotAllowed, PictureNotFound, PictureTooLarge, StorageUnavailable."""
+        ...
+
+
+# --- inside the Retriever and the Indexer ----------------------------------------------------------------------------
+
+
+class DocumentTable(Protocol):
+    """The one table. Knows rows and vectors; knows nothing of ranking."""
+
+    async def info(self) -> TableInfo: ...
+
+    async def create(self, encoder: EncoderCard) -> TableInfo:
+        """Create if absent; returns the state either way. Raises nothing on a mismatch: the caller compares."""
+        ...
+
+    async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]: ...
+
+    async def nearest(self, vectors: FloatMatrix, modality: Modality, limit: int) -> list[list[StoredDocument]]:
+        """For each query row the `limit` nearest rows of one modality by cosine, best first."""
+        ...
+
+    async def upsert(self, records: Sequence[Record], created_at: Mapping[str, datetime], now: datetime) -> int:
+        """One commit; ids must be distinct. `created_at` for ids that exist already. Returns the table's new version."""
+        ...
+
+    async def delete(self, ids: Sequence[str]) -> int: ...
+
+    async def sample(self, modality: Modality, limit: int) -> FloatMatrix:
+        """Up to `limit` raw vectors of this modality, spread over the table; the same table version gives the same sample."""
+        ...
+
+    async def calibration(self) -> Calibration: ...
+
+    async def store_calibration(self, calibration: Calibration) -> None: ...

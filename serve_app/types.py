@@ -1,0 +1,326 @@
+"""The values that travel through the system. Frozen, picklable, without behaviour beyond their own fields.
+
+Between deployments nothing else travels: no PIL image, no tensor, no torch type.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+FloatVector: TypeAlias = npt.NDArray[np.float32]
+"""Shape [dimension]; finite, of unit length unless said otherwise."""
+FloatMatrix: TypeAlias = npt.NDArray[np.float32]
+"""Shape [n, dimension]; rows finite, of unit length unless said otherwise."""
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+"""Shape [height, width, 3], RGB, exactly the size that the encoder takes; not normalised."""
+
+
+class Modality(StrEnum):
+    """What a document is made of, and what a query is asked with."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    IMAGE_TEXT = "image_text"
+
+
+class Ranking(StrEnum):
+    """How candidates of several modalities are put in one order."""
+
+    CALIBRATED = "calibrated"
+    COSINE = "cosine"
+
+
+class UpsertStatus(StrEnum):
+    STORED = "stored"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFailure:
+    """One item of a list could not be done; `code` is that of serve_app.errors, `message` is for the user."""
+
+    code: str
+    message: str
+
+
+# --- encoders -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePreprocessing:
+    """How a model wants its pictures. Sizes in pixels, mean and std per RGB channel of values in 0..1."""
+
+    height: int
+    width: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str  # "bicubic" | "bilinear" | "nearest"
+    resize_mode: str  # "shortest" (then centre crop) | "longest" (then pad) | "squash"
+    fill_color: int  # grey value 0..255 of the padding
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderCard:
+    """Which encoder this is. Two encoders with the same fingerprint give comparable vectors."""
+
+    model: str
+    pretrained: str
+    fingerprint: str  # SHA-256 over architecture, weights, preprocessing and tokeniser; hex
+    dimension: int
+    context_length: int  # tokens
+    preprocessing: ImagePreprocessing
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """A unit vector and the encoder that made it. `truncated`: the text was longer than the encoder reads."""
+
+    vector: FloatVector
+    fingerprint: str
+    truncated: bool = False
+
+
+# --- pictures -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InlinePicture:
+    """A picture that came with the request, as the bytes of its file."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PictureUri:
+    """A picture that lies somewhere else: file://, s3://, gs://, az://, https://."""
+
+    uri: str
+
+
+Picture: TypeAlias = InlinePicture | PictureUri
+
+
+@dataclass(frozen=True, slots=True)
+class PictureTask:
+    """A picture to embed. `keep`: put inline bytes into the object store. If its SHA-256 is `known_sha256` it is not encoded."""
+
+    picture: Picture
+    keep: bool = False
+    known_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedPicture:
+    """What became of a PictureTask. `uri` is None for an inline picture that was not kept; no embedding if it was known."""
+
+    content_sha256: str
+    uri: str | None
+    embedding: Embedding | None
+
+
+@dataclass(frozen=True, slots=True)
+class PictureContent:
+    """The bytes of a picture file, or, for object storage that can sign, an address to fetch them from."""
+
+    media_type: str
+    data: bytes | None = None
+    url: str | None = None
+
+
+# --- documents ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentInput:
+    """What a user asks to store. At least one of text and picture; both make one image_text document."""
+
+    text: str | None = None
+    picture: Picture | None = None
+    id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A row of the table without its vector."""
+
+    id: str
+    modality: Modality
+    uri: str | None
+    text: str | None
+    content_sha256: str
+    metadata: Mapping[str, Any]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A row of the table with its vector and the fingerprint of the encoder that made it."""
+
+    document: Document
+    vector: FloatVector
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A row to write. The Indexer sets the timestamps, and keeps `created_at` of a row that is already there."""
+
+    id: str
+    modality: Modality
+    uri: str | None
+    text: str | None
+    content_sha256: str
+    metadata: Mapping[str, Any]
+    vector: FloatVector
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertOutcome:
+    """`table_version` is the first version of the table in which the document stands as given."""
+
+    id: str
+    status: UpsertStatus
+    table_version: int
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOutcome:
+    id: str
+    deleted: bool
+    table_version: int
+
+
+# --- search ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TextQuery:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PictureQuery:
+    picture: Picture
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentQuery:
+    """More like this document; the document itself is left out of the answer."""
+
+    document_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawVectorQuery:
+    """A vector of the user's own making, by the same encoder; it need not be of unit length. `modality`: what it was made of."""
+
+    vector: tuple[float, ...]
+    modality: Modality
+
+
+Query: TypeAlias = TextQuery | PictureQuery | DocumentQuery | RawVectorQuery
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """`ranking` None: calibrated where more than one modality can be returned, cosine otherwise."""
+
+    query: Query
+    limit: int = 10
+    modalities: tuple[Modality, ...] = tuple(Modality)
+    ranking: Ranking | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorQuery:
+    """What the Retriever is asked: a unit vector, what it was made of, and what may come back."""
+
+    vector: FloatVector
+    fingerprint: str
+    modality: Modality
+    modalities: tuple[Modality, ...]
+    limit: int
+    ranking: Ranking | None = None
+    exclude_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A result. `score`: higher is better. `confidence`: the share of unrelated pairs that score lower, None for cosine."""
+
+    document: Document
+    score: float
+    confidence: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    hits: tuple[Hit, ...]
+    ranking: Ranking
+    table_version: int
+    calibration_version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchAnswer:
+    """A page and what happened to the query on its way. Durations in milliseconds."""
+
+    page: SearchPage
+    truncated: bool
+    encode_ms: float
+    retrieve_ms: float
+
+
+# --- the table and its state ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PairScores:
+    """Mean and standard deviation of the calibrated scores of unrelated pairs (query modality, document modality)."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The mean vector of each modality (raw, not of unit length) and the scores of unrelated pairs; see core.ranking."""
+
+    version: int  # counts up with each estimate; 0 is the empty calibration
+    row_counts: Mapping[Modality, int]  # rows of each modality when it was estimated
+    means: Mapping[Modality, FloatVector]
+    pair_scores: Mapping[tuple[Modality, Modality], PairScores]
+
+
+@dataclass(frozen=True, slots=True)
+class TableInfo:
+    """The state of the table; `version` 0 and no fingerprint while it does not exist."""
+
+    uri: str
+    version: int
+    counts: Mapping[Modality, int]
+    fingerprint: str | None
+    model: str | None  # "name (pretrained)" of the encoder that the table belongs to
+    dimension: int | None
+    calibration_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether every part answers and belongs together; `reason` is one sentence for the operator when not."""
+
+    ready: bool
+    reason: str | None
+    encoder: EncoderCard | None
+    table: TableInfo | None
