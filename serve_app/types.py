@@ -109,20 +109,19 @@ Picture: TypeAlias = InlinePicture | PictureUri
 
 @dataclass(frozen=True, slots=True)
 class PictureTask:
-    """A picture to embed. `keep`: put inline bytes into the object store. If its SHA-256 is `known_sha256` it is not encoded."""
+    """A picture to embed. `keep`: put inline bytes into the object store, before anything points to them."""
 
     picture: Picture
     keep: bool = False
-    known_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPicture:
-    """What became of a PictureTask. `uri` is None for an inline picture that was not kept; no embedding if it was known."""
+    """What became of a PictureTask. `uri` is None for an inline picture that was not kept."""
 
     content_sha256: str
     uri: str | None
-    embedding: Embedding | None
+    embedding: Embedding
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +195,8 @@ class UpsertOutcome:
 
 @dataclass(frozen=True, slots=True)
 class DeleteOutcome:
+    """`deleted` is False where there was no such document."""
+
     id: str
     deleted: bool
     table_version: int
@@ -223,7 +224,7 @@ class DocumentQuery:
 
 @dataclass(frozen=True, slots=True)
 class RawVectorQuery:
-    """A vector of the user's own making, by the same encoder; it need not be of unit length. `modality`: what it was made of."""
+    """A vector of the user's own making, by the same encoder, of any length. `modality`: what it was made of."""
 
     vector: tuple[float, ...]
     modality: Modality
@@ -257,7 +258,7 @@ class VectorQuery:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A result. `score`: higher is better. `confidence`: the share of unrelated pairs that score lower, None for cosine."""
+    """A result. `score`: higher is better. `confidence`: share of unrelated pairs that score lower; None for cosine."""
 
     document: Document
     score: float
@@ -295,7 +296,7 @@ class PairScores:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The mean vector of each modality (raw, not of unit length) and the scores of unrelated pairs; see core.ranking."""
+    """The mean vector of each modality (not of unit length) and the scores of unrelated pairs; see core.ranking."""
 
     version: int  # counts up with each estimate; 0 is the empty calibration
     row_counts: Mapping[Modality, int]  # rows of each modality when it was estimated
