@@ -17,14 +17,17 @@ class EncoderConfig(Section):
 
     model: str = Field(
         default="demo",
-        description="An OpenCLIP architecture (`ViT-B-32`), `hf-hub:org/repo`, `local-dir:/path`, an object-storage URI of such a folder, or `demo`.",
+        description="An OpenCLIP architecture (`ViT-B-32`), `hf-hub:org/repo`, `local-dir:/path`, the object-storage URI of "
+        "such a folder, or `demo`.",
     )
     pretrained: str | None = Field(
-        default=None, description="With an architecture: OpenCLIP's tag (`laion2b_s34b_b79k`) or the path of a checkpoint."
+        default=None,
+        description="With an architecture: OpenCLIP's tag (`laion2b_s34b_b79k`) or the path of a checkpoint.",
     )
     device: str = Field(default="auto", description="`auto` (the GPU where the replica has one), `cpu` or `cuda`.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="`auto`: bfloat16 on a GPU that has it, float32 elsewhere. Vectors are float32 always."
+        default="auto",
+        description="`auto`: bfloat16 on a GPU that has it, float32 elsewhere. Vectors are float32 always.",
     )
     max_batch_size: int = Field(default=32, ge=1, description="Most items that go through a tower at once.")
     max_queued_items: int = Field(default=1024, ge=1, description="Items that may wait in a replica; more are refused.")
@@ -36,7 +39,9 @@ class TextConfig(Section):
 
     max_characters: int = Field(default=100_000, ge=1, description="A longer text is refused.")
     max_tokenised_characters: int = Field(
-        default=4_000, ge=16, description="The tokeniser sees no more than these first characters; the answer says `truncated`."
+        default=4_000,
+        ge=16,
+        description="The tokeniser sees no more than these first characters; the answer says `truncated`.",
     )
     max_word_characters: int = Field(
         default=64, ge=8, description="A longer word is cut for the tokeniser, whose time grows with the square of it."
@@ -50,7 +55,8 @@ class PictureConfig(Section):
     max_pixels: int = Field(default=50_000_000, ge=1, description="Largest width times height.")
     max_aspect_ratio: float = Field(default=50.0, ge=1, description="Largest ratio of the longer side to the shorter.")
     allowed_roots: tuple[str, ...] = Field(
-        default=(), description="URI prefixes from which pictures may be read: `file:///data/pictures/`, `s3://bucket/prefix/`."
+        default=(),
+        description="URI prefixes from which pictures may be read: `file:///data/pictures/`, `s3://bucket/prefix/`.",
     )
     fetch_timeout_s: float = Field(default=10.0, gt=0, description="Longest time to fetch one picture by URI.")
     threads: int = Field(default=2, ge=1, description="Pictures decoded side by side in one replica.")
@@ -61,7 +67,8 @@ class StorageConfig(Section):
 
     uri: str = Field(default="var/pictures", description="A folder, `s3://bucket/prefix`, `gs://...` or `az://...`.")
     options: dict[str, str] = Field(
-        default_factory=dict, description="Options of the object store (`endpoint`, `region`, ...); credentials come from the environment."
+        default_factory=dict,
+        description="Options of the object store (`endpoint`, `region`, ...); credentials come from the environment.",
     )
     signed_url_s: int = Field(default=900, ge=1, description="How long a signed address of a picture is good.")
 
@@ -75,10 +82,14 @@ class TableConfig(Section):
     read_consistency_ms: int = Field(
         default=0, ge=0, description="How old a Retriever's view of the table may be; 0 looks before every read."
     )
-    max_concurrent_reads: int = Field(default=4, ge=1, description="Searches that run at once in one Retriever replica.")
+    max_concurrent_reads: int = Field(
+        default=4, ge=1, description="Searches that run at once in one Retriever replica."
+    )
     max_queued_reads: int = Field(default=256, ge=1, description="Searches that may wait there; more are refused.")
     max_commit_documents: int = Field(default=512, ge=1, description="Most documents in one commit.")
-    max_queued_writes: int = Field(default=4096, ge=1, description="Documents that may wait for a commit; more are refused.")
+    max_queued_writes: int = Field(
+        default=4096, ge=1, description="Documents that may wait for a commit; more are refused."
+    )
     compact_every_commits: int = Field(default=64, ge=1, description="Compaction runs after this many commits.")
     keep_versions_s: int = Field(default=3600, ge=60, description="Old versions of the table are kept this long.")
 
@@ -87,13 +98,20 @@ class SearchConfig(Section):
     """Ranking, and the bounds of a search."""
 
     max_limit: int = Field(default=200, ge=1, description="Most results of one search.")
-    candidates: int = Field(default=100, ge=1, description="Least candidates taken from each modality before they are ranked together.")
-    calibration_sample: int = Field(default=2048, ge=2, description="Vectors of each modality from which its mean is estimated.")
+    candidates: int = Field(
+        default=100, ge=1, description="Least candidates taken from each modality before they are ranked together."
+    )
+    calibration_sample: int = Field(
+        default=2048, ge=2, description="Vectors of each modality from which its mean is estimated."
+    )
     calibration_growth: float = Field(
         default=0.2, gt=0, description="The means are estimated anew when a modality grew or shrank by this share."
     )
     image_weight: float = Field(
-        default=0.5, ge=0, le=1, description="Weight w of the picture in the vector of an image_text document; the text has 1 - w."
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Weight w of the picture in the vector of an image_text document; the text has 1 - w.",
     )
 
 
@@ -103,7 +121,9 @@ class HttpConfig(Section):
     max_body_bytes: int = Field(default=32_000_000, ge=1, description="Largest body of a request.")
     max_documents: int = Field(default=256, ge=1, description="Most documents in one POST /v1/documents.")
     max_thumbnail_px: int = Field(default=1024, ge=16, description="Largest longer side of a thumbnail.")
-    request_timeout_s: float = Field(default=60.0, gt=0, description="A request is answered within this time, with an error if need be.")
+    request_timeout_s: float = Field(
+        default=60.0, gt=0, description="A request is answered within this time, with an error if need be."
+    )
     readiness_cache_s: float = Field(default=2.0, ge=0, description="How long an answer of /readyz is reused.")
 
 
@@ -111,8 +131,12 @@ class CallConfig(Section):
     """Calls between deployments, coalesced at the caller."""
 
     max_batch_size: int = Field(default=64, ge=1, description="Most items that travel as one call.")
-    max_in_flight: int = Field(default=2, ge=1, description="Calls under way per caller and target while neighbours gather.")
-    max_queued_items: int = Field(default=2048, ge=1, description="Items that may wait at the caller; more are refused.")
+    max_in_flight: int = Field(
+        default=2, ge=1, description="Calls under way per caller and target while neighbours gather."
+    )
+    max_queued_items: int = Field(
+        default=2048, ge=1, description="Items that may wait at the caller; more are refused."
+    )
     retry_for_s: float = Field(default=30.0, ge=0, description="A call to a replica that died is repeated for so long.")
 
 

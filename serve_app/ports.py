@@ -164,3 +164,11 @@ class DocumentTable(Protocol):
     async def calibration(self) -> Calibration: ...
 
     async def store_calibration(self, calibration: Calibration) -> None: ...
+
+
+class MaintainedTable(DocumentTable, Protocol):
+    """What the one writer may do besides."""
+
+    async def maintain(self) -> None:
+        """Compact small files and prune old versions. Raises StorageUnavailable."""
+        ...

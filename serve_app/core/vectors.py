@@ -42,4 +42,5 @@ def cosines(query: FloatVector, rows: FloatMatrix) -> FloatVector:
     """Cosine of `query` [d] with each row [n, d], shape [n]; 0 where either has no length."""
     lengths = np.linalg.norm(rows, axis=1) * float(np.linalg.norm(query))
     products = rows @ query
-    return np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+    scores: FloatVector = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+    return scores

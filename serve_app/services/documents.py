@@ -1,0 +1,237 @@
+"""Put documents in, get them out, remove them. Knows neither models nor the table, only what they promise."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from serve_app.core.failures import failure_of, value_of
+from serve_app.core.ids import check_document_id, content_sha256, document_id, sha256_of
+from serve_app.core.texts import check_text
+from serve_app.core.vectors import fuse
+from serve_app.errors import (
+    CrossmodalError,
+    DocumentNotFound,
+    InternalError,
+    InvalidRequest,
+    PictureNotFound,
+)
+from serve_app.ports import Indexing, PictureWork, Retrieval, TextEncoding
+from serve_app.types import (
+    DeleteOutcome,
+    Document,
+    DocumentInput,
+    EmbeddedPicture,
+    Embedding,
+    InlinePicture,
+    ItemFailure,
+    Modality,
+    Picture,
+    PictureContent,
+    PictureTask,
+    Record,
+    StoredDocument,
+    UpsertOutcome,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A document on its way in: what is known of it before anything is encoded."""
+
+    document: DocumentInput
+    id: str
+    content_sha256: str
+    known: StoredDocument | None = None  # the row with this id, if its content is the same
+
+    @property
+    def modality(self) -> Modality:
+        if self.document.picture is None:
+            return Modality.TEXT
+        return Modality.IMAGE if self.document.text is None else Modality.IMAGE_TEXT
+
+
+class DocumentService:
+    """Upsert, read and delete. Unchanged content is not encoded again; one bad document fails alone."""
+
+    def __init__(
+        self,
+        texts: TextEncoding,
+        pictures: PictureWork,
+        retrieval: Retrieval,
+        indexing: Indexing,
+        *,
+        max_characters: int,
+        image_weight: float,
+    ) -> None:
+        self._texts = texts
+        self._pictures = pictures
+        self._retrieval = retrieval
+        self._indexing = indexing
+        self._max_characters = max_characters
+        self._image_weight = image_weight
+        self._prepared = False
+
+    async def add(self, documents: Sequence[DocumentInput]) -> list[UpsertOutcome | ItemFailure]:
+        """Store or replace; answered after the commit, in the order given."""
+        await self._prepare()
+        plans = await self._plan(documents)
+        records = await self._encode(plans)
+        good = [record for record in records if not isinstance(record, ItemFailure)]
+        outcomes = iter(await self._indexing.upsert([record for record, _ in good]))
+        results: list[UpsertOutcome | ItemFailure] = []
+        for record in records:
+            if isinstance(record, ItemFailure):
+                results.append(record)
+            else:
+                outcome = next(outcomes)
+                cut = record[1]
+                results.append(
+                    replace(outcome, truncated=True) if cut and isinstance(outcome, UpsertOutcome) else outcome
+                )
+        return results
+
+    async def get(self, document_id: str) -> Document:
+        """Raises DocumentNotFound."""
+        row = (await self._retrieval.get([document_id]))[0]
+        if row is None:
+            raise DocumentNotFound(f"there is no document {document_id!r}")
+        return row.document
+
+    async def delete(self, document_id: str) -> DeleteOutcome:
+        """Raises DocumentNotFound."""
+        outcome = (await self._indexing.delete([document_id]))[0]
+        if not outcome.deleted:
+            raise DocumentNotFound(f"there is no document {document_id!r}")
+        return outcome
+
+    async def content(self, document_id: str) -> PictureContent:
+        """The picture's file. Raises DocumentNotFound, PictureNotFound."""
+        return await self._pictures.read_picture(await self._uri_of(document_id))
+
+    async def thumbnail(self, document_id: str, size_px: int) -> PictureContent:
+        """A small JPEG of the picture. Raises DocumentNotFound, PictureNotFound."""
+        return await self._pictures.thumbnail(await self._uri_of(document_id), size_px)
+
+    async def _uri_of(self, document_id: str) -> str:
+        uri = (await self.get(document_id)).uri
+        if uri is None:
+            raise PictureNotFound(f"the document {document_id!r} is a text, it has no picture")
+        return uri
+
+    async def _prepare(self) -> None:
+        if not self._prepared:
+            await self._indexing.prepare_table(await self._texts.describe())
+            self._prepared = True
+
+    async def _plan(self, documents: Sequence[DocumentInput]) -> list[_Plan | ItemFailure]:
+        """Check each document, find its id, and look up whether its content is there already."""
+        hashes = await self._picture_hashes([document.picture for document in documents])
+        plans = [self._plan_one(*each) for each in zip(documents, hashes, strict=True)]
+        ids = [plan.id for plan in plans if isinstance(plan, _Plan)]
+        rows = {row.document.id: row for row in await self._retrieval.get(ids) if row is not None} if ids else {}
+
+        def with_known(plan: _Plan | ItemFailure) -> _Plan | ItemFailure:
+            row = None if isinstance(plan, ItemFailure) else rows.get(plan.id)
+            if row is None or isinstance(plan, ItemFailure):
+                return plan
+            same = (row.document.content_sha256, row.document.modality) == (plan.content_sha256, plan.modality)
+            return replace(plan, known=row) if same else plan
+
+        return [with_known(plan) for plan in plans]
+
+    def _plan_one(self, document: DocumentInput, picture_sha256: str | ItemFailure | None) -> _Plan | ItemFailure:
+        if isinstance(picture_sha256, ItemFailure):
+            return picture_sha256
+        try:
+            if document.text is None and document.picture is None:
+                raise InvalidRequest("a document needs a text, an image or both")
+            if document.text is not None:
+                check_text(document.text, self._max_characters)
+            _check_metadata(document)
+            content = content_sha256(document.text, picture_sha256)
+            if document.id is not None:
+                check_document_id(document.id)
+        except CrossmodalError as error:
+            return failure_of(error)
+        return _Plan(document=document, id=document.id or document_id(content), content_sha256=content)
+
+    async def _picture_hashes(self, pictures: Sequence[Picture | None]) -> list[str | ItemFailure | None]:
+        uris = [picture.uri for picture in pictures if picture is not None and not isinstance(picture, InlinePicture)]
+        identified = iter(await self._pictures.identify_pictures(uris) if uris else [])
+        return [
+            None
+            if picture is None
+            else sha256_of(picture.data)
+            if isinstance(picture, InlinePicture)
+            else next(identified)
+            for picture in pictures
+        ]
+
+    async def _encode(self, plans: Sequence[_Plan | ItemFailure]) -> list[tuple[Record, bool] | ItemFailure]:
+        """Rows to write, and whether their text was cut; all texts and all pictures of the request travel together."""
+        new = [plan for plan in plans if isinstance(plan, _Plan) and plan.known is None]
+        texts = [plan.document.text for plan in new if plan.document.text is not None]
+        tasks = [PictureTask(plan.document.picture, keep=True) for plan in new if plan.document.picture is not None]
+        text_results, picture_results = await asyncio.gather(
+            self._texts.encode_texts(texts), self._pictures.embed_pictures(tasks)
+        )
+        next_text, next_picture = iter(text_results), iter(picture_results)
+        records: list[tuple[Record, bool] | ItemFailure] = []
+        for plan in plans:
+            if isinstance(plan, ItemFailure):
+                records.append(plan)
+            elif plan.known is not None:
+                records.append((_record_of_known(plan, plan.known), False))
+            else:
+                text = next(next_text) if plan.document.text is not None else None
+                picture = next(next_picture) if plan.document.picture is not None else None
+                records.append(self._record(plan, text, picture))
+        return records
+
+    def _record(
+        self, plan: _Plan, text: Embedding | ItemFailure | None, picture: EmbeddedPicture | ItemFailure | None
+    ) -> tuple[Record, bool] | ItemFailure:
+        try:
+            words = None if text is None else value_of(text)
+            seen = None if picture is None else value_of(picture)
+        except CrossmodalError as error:
+            return failure_of(error)
+        embedding = words or (seen.embedding if seen else None)
+        if embedding is None:
+            raise InternalError("a document without content was planned")
+        vector = fuse(seen.embedding.vector, words.vector, self._image_weight) if words and seen else embedding.vector
+        record = Record(
+            id=plan.id,
+            modality=plan.modality,
+            uri=seen.uri if seen else None,
+            text=plan.document.text,
+            # Of the bytes that were encoded: what lies behind a URI may have changed since it was looked at.
+            content_sha256=content_sha256(plan.document.text, seen.content_sha256 if seen else None),
+            metadata=plan.document.metadata,
+            vector=vector,
+            fingerprint=embedding.fingerprint,
+        )
+        return record, bool(words and words.truncated)
+
+
+def _record_of_known(plan: _Plan, known: StoredDocument) -> Record:
+    """The row as it is, with the metadata, and the place of the picture, that came with the request."""
+    picture = plan.document.picture
+    return Record(
+        id=plan.id,
+        modality=plan.modality,
+        uri=known.document.uri if picture is None or isinstance(picture, InlinePicture) else picture.uri,
+        text=plan.document.text,
+        content_sha256=plan.content_sha256,
+        metadata=plan.document.metadata,
+        vector=known.vector,
+        fingerprint=known.fingerprint,
+    )
+
+
+def _check_metadata(document: DocumentInput) -> None:
+    try:
+        json.dumps(document.metadata, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest("the metadata is not JSON: numbers must be finite") from error

@@ -1,0 +1,109 @@
+"""Everything that touches the bytes of pictures: fetch, check, decode, keep, hand to the image encoder. Knows no model."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from serve_app.core.failures import failure_of, value_of
+from serve_app.core.ids import sha256_of
+from serve_app.errors import CrossmodalError, PictureTooLarge
+from serve_app.ports import ImageSource, ObjectStore, PictureDecoding, PixelEncoding
+from serve_app.types import (
+    EmbeddedPicture,
+    Embedding,
+    ImagePreprocessing,
+    InlinePicture,
+    ItemFailure,
+    Picture,
+    PictureContent,
+    PictureTask,
+    Pixels,
+)
+
+T = TypeVar("T")
+
+
+class PictureService:
+    """The Preprocessor's work. Decoding runs in threads: PIL releases the interpreter's lock while it decodes."""
+
+    def __init__(
+        self,
+        decoder: PictureDecoding,
+        source: ImageSource,
+        store: ObjectStore,
+        encoding: PixelEncoding,
+        *,
+        max_bytes: int,
+        threads: int,
+    ) -> None:
+        self._decoder = decoder
+        self._source = source
+        self._store = store
+        self._encoding = encoding
+        self._max_bytes = max_bytes
+        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="decoder")
+        self._preprocessing: ImagePreprocessing | None = None
+
+    async def embed_pictures(self, tasks: Sequence[PictureTask]) -> list[EmbeddedPicture | ItemFailure]:
+        """Each picture's hash, URI and embedding. A picture is kept before its embedding is returned."""
+        return list(await asyncio.gather(*(self._as_value(self._embed(task)) for task in tasks)))
+
+    async def identify_pictures(self, uris: Sequence[str]) -> list[str | ItemFailure]:
+        """SHA-256 of the file behind each URI."""
+        return list(await asyncio.gather(*(self._as_value(self._identify(uri)) for uri in uris)))
+
+    async def read_picture(self, uri: str) -> PictureContent:
+        """The file as it lies there, or a signed address of it."""
+        url = await self._store.signed_url(uri) if self._store.owns(uri) else None
+        if url is not None:
+            return PictureContent(media_type="application/octet-stream", url=url)
+        data = await self._source.fetch(uri)
+        return PictureContent(media_type=self._decoder.media_type(data), data=data)
+
+    async def thumbnail(self, uri: str, size_px: int) -> PictureContent:
+        """A JPEG whose longer side is at most `size_px` pixels."""
+        data = await self._source.fetch(uri)
+        small = await self._in_thread(self._decoder.to_thumbnail, data, size_px)
+        return PictureContent(media_type="image/jpeg", data=small)
+
+    async def _embed(self, task: PictureTask) -> EmbeddedPicture:
+        data = await self._bytes_of(task.picture)
+        pixels = await self._in_thread(self._decoder.to_pixels, data, await self._wanted_preprocessing())
+        content_sha256 = sha256_of(data)
+        # Kept only once it proved to be a picture; encoded meanwhile.
+        encoded, uri = await asyncio.gather(self._encode(pixels), self._keep(task, content_sha256, data))
+        return EmbeddedPicture(content_sha256=content_sha256, uri=uri, embedding=encoded)
+
+    async def _encode(self, pixels: Pixels) -> Embedding:
+        return value_of((await self._encoding.encode_pixels([pixels]))[0])
+
+    async def _keep(self, task: PictureTask, content_sha256: str, data: bytes) -> str | None:
+        if not isinstance(task.picture, InlinePicture):
+            return task.picture.uri
+        return await self._store.put(content_sha256, self._decoder.media_type(data), data) if task.keep else None
+
+    async def _identify(self, uri: str) -> str:
+        return sha256_of(await self._source.fetch(uri))
+
+    async def _bytes_of(self, picture: Picture) -> bytes:
+        if not isinstance(picture, InlinePicture):
+            return await self._source.fetch(picture.uri)
+        if len(picture.data) > self._max_bytes:
+            raise PictureTooLarge(f"the picture has {len(picture.data):,} bytes, at most {self._max_bytes:,} are taken")
+        return picture.data
+
+    async def _wanted_preprocessing(self) -> ImagePreprocessing:
+        if self._preprocessing is None:
+            self._preprocessing = (await self._encoding.describe()).preprocessing
+        return self._preprocessing
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    @staticmethod
+    async def _as_value(work: Awaitable[T]) -> T | ItemFailure:
+        try:
+            return await work
+        except CrossmodalError as error:
+            return failure_of(error)

@@ -1,0 +1,83 @@
+"""Search the one table and rank what it gives. Knows nothing of models: queries are vectors already."""
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+
+from serve_app.core.failures import failure_of
+from serve_app.core.ranking import effective_ranking, rank
+from serve_app.errors import CrossmodalError, FingerprintMismatch, InvalidVector
+from serve_app.ports import DocumentTable
+from serve_app.types import (
+    ItemFailure,
+    Modality,
+    Ranking,
+    SearchPage,
+    StoredDocument,
+    TableInfo,
+    VectorQuery,
+)
+
+
+class RetrievalService:
+    """Per modality one read of the table for all queries of a call, then one exact ranking per query."""
+
+    def __init__(self, table: DocumentTable, *, candidates: int) -> None:
+        self._table = table
+        self._candidates = candidates
+
+    async def search(self, queries: Sequence[VectorQuery]) -> list[SearchPage | ItemFailure]:
+        """A page, or a failure, for each query. A query of another encoder than the table's fails."""
+        info = await self._table.info()
+        failures = [_failure(query, info) for query in queries]
+        asked = [at for at, failure in enumerate(failures) if failure is None]
+        found = await self._candidates_of([queries[at] for at in asked], info)
+        calibration = await self._table.calibration()
+        pages: list[SearchPage | ItemFailure | None] = list(failures)
+        for at, candidates in zip(asked, found, strict=True):
+            ranking = effective_ranking(queries[at], info.counts)
+            pages[at] = SearchPage(
+                hits=rank(queries[at], candidates, ranking, calibration),
+                ranking=ranking,
+                table_version=info.version,
+                calibration_version=calibration.version if ranking is Ranking.CALIBRATED else None,
+            )
+        return [page for page in pages if page is not None]
+
+    async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]:
+        """The rows with these ids, None where there is none."""
+        return await self._table.get(ids)
+
+    async def table_info(self) -> TableInfo:
+        """The state of the table as this reader sees it."""
+        return await self._table.info()
+
+    async def _candidates_of(self, queries: Sequence[VectorQuery], info: TableInfo) -> list[list[StoredDocument]]:
+        found: list[list[StoredDocument]] = [[] for _ in queries]
+
+        async def look(modality: Modality) -> None:
+            asking = [at for at, query in enumerate(queries) if modality in query.modalities]
+            if not asking or not info.counts.get(modality, 0):
+                return
+            # One more than asked for: the document that the query came from may be among them.
+            limit = max(self._candidates, *(queries[at].limit + 1 for at in asking))
+            vectors = np.stack([queries[at].vector for at in asking])
+            for at, rows in zip(asking, await self._table.nearest(vectors, modality, limit), strict=True):
+                found[at].extend(rows)
+
+        await asyncio.gather(*(look(modality) for modality in Modality))
+        return found
+
+
+def _failure(query: VectorQuery, info: TableInfo) -> ItemFailure | None:
+    try:
+        if info.fingerprint is not None and query.fingerprint != info.fingerprint:
+            raise FingerprintMismatch(
+                f"the table belongs to the encoder {info.fingerprint[:12]}, the query came from {query.fingerprint[:12]}"
+            )
+        if info.dimension is not None and query.vector.shape != (info.dimension,):
+            raise InvalidVector(f"the vector has {query.vector.size} numbers, the table wants {info.dimension}")
+    except CrossmodalError as error:
+        return failure_of(error)
+    return None

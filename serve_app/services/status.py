@@ -1,0 +1,67 @@
+"""Whether everything answers and belongs together, and what it is. Knows nothing of how the parts are run."""
+
+import asyncio
+import base64
+import time
+
+from serve_app.core.failures import value_of
+from serve_app.errors import CrossmodalError, FingerprintMismatch
+from serve_app.ports import Indexing, PictureWork, Retrieval, TextEncoding
+from serve_app.types import EncoderCard, InlinePicture, PictureTask, Readiness, TableInfo
+
+PROBE_TEXT = "a picture"
+# A grey PNG of 8 x 8 pixels, made by this project's own code.
+PROBE_PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mNsaGhgwAaYGHCAwSkBADAXAZDUexXGAAAAAElFTkSuQmCC"
+)
+
+
+class StatusService:
+    """Readiness exercises the models: a text and a picture go all the way through, and the table is opened."""
+
+    def __init__(
+        self, texts: TextEncoding, pictures: PictureWork, retrieval: Retrieval, indexing: Indexing, *, cache_s: float
+    ) -> None:
+        self._texts = texts
+        self._pictures = pictures
+        self._retrieval = retrieval
+        self._indexing = indexing
+        self._cache_s = cache_s
+        self._checking = asyncio.Lock()
+        self._last: tuple[float, Readiness] | None = None
+
+    async def readiness(self) -> Readiness:
+        """The state, at most `cache_s` seconds old; many askers cause one check."""
+        async with self._checking:
+            if self._last is None or time.monotonic() - self._last[0] > self._cache_s:
+                self._last = (time.monotonic(), await self._check())
+            return self._last[1]
+
+    async def table(self) -> TableInfo:
+        """The state of the table."""
+        return await self._retrieval.table_info()
+
+    async def encoder(self) -> EncoderCard:
+        """The encoder that texts and queries go through."""
+        return await self._texts.describe()
+
+    async def _check(self) -> Readiness:
+        encoder: EncoderCard | None = None
+        try:
+            encoder = await self._texts.describe()
+            text, picture = await asyncio.gather(
+                self._texts.encode_texts([PROBE_TEXT]),
+                self._pictures.embed_pictures([PictureTask(InlinePicture(PROBE_PICTURE))]),
+            )
+            text_fingerprint = value_of(text[0]).fingerprint
+            image_fingerprint = value_of(picture[0]).embedding.fingerprint
+            if text_fingerprint != image_fingerprint:
+                raise FingerprintMismatch(
+                    f"the text encoder ({text_fingerprint[:12]}) and the image encoder ({image_fingerprint[:12]}) are "
+                    "of different models: give both the same encoder section"
+                )
+            await self._indexing.prepare_table(encoder)
+            table = await self._retrieval.table_info()
+        except CrossmodalError as error:
+            return Readiness(ready=False, reason=error.message, encoder=encoder, table=None)
+        return Readiness(ready=True, reason=None, encoder=encoder, table=table)
