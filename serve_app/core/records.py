@@ -1,0 +1,231 @@
+"""Turn records into Arrow rows and rows back into documents; say what a table is by its schema.
+
+Promises that no row leaves here with a vector that is not finite, float32, of the table's dimension and of unit length, nor
+with metadata that is not JSON. Knows nothing of LanceDB: any store that keeps an Arrow schema and its metadata will do.
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from serve_app.core.ranking import empty_calibration
+from serve_app.core.vectors import check_unit
+from serve_app.errors import FingerprintMismatch, InvalidDocumentId, InvalidRequest, InvalidVector
+from serve_app.types import (
+    Calibration,
+    Document,
+    EncoderCard,
+    FloatMatrix,
+    Modality,
+    PairScores,
+    Record,
+    StoredDocument,
+)
+
+FORMAT = "1"
+_FORMAT_KEY = b"crossmodal.format"
+_FINGERPRINT_KEY = b"crossmodal.fingerprint"
+_MODEL_KEY = b"crossmodal.model"
+_DIMENSION_KEY = b"crossmodal.dimension"
+
+
+@dataclass(frozen=True, slots=True)
+class TableIdentity:
+    """Which encoder a table belongs to: its fingerprint, "name (pretrained)", and the length of its vectors."""
+
+    fingerprint: str
+    model: str
+    dimension: int
+
+
+def table_identity(encoder: EncoderCard) -> TableIdentity:
+    """The identity of a table that is made for this encoder."""
+    model = f"{encoder.model} ({encoder.pretrained})" if encoder.pretrained else encoder.model
+    return TableIdentity(encoder.fingerprint, model, encoder.dimension)
+
+
+def table_schema(identity: TableIdentity) -> pa.Schema:
+    """The Arrow schema of ARCHITECTURE §3, with the identity in its metadata. `id` comes first: it is the key."""
+    instant = pa.timestamp("us", tz="UTC")
+    fields = [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("modality", pa.string(), nullable=False),
+        pa.field("uri", pa.string()),
+        pa.field("text", pa.string()),
+        pa.field("vector", pa.list_(pa.float32(), identity.dimension), nullable=False),
+        pa.field("content_sha256", pa.string(), nullable=False),
+        pa.field("metadata", pa.string(), nullable=False),
+        pa.field("created_at", instant, nullable=False),
+        pa.field("updated_at", instant, nullable=False),
+    ]
+    metadata = {
+        _FORMAT_KEY: FORMAT.encode(),
+        _FINGERPRINT_KEY: identity.fingerprint.encode(),
+        _MODEL_KEY: identity.model.encode(),
+        _DIMENSION_KEY: str(identity.dimension).encode(),
+    }
+    return pa.schema(fields, metadata=metadata)
+
+
+def identity_of(schema: pa.Schema) -> TableIdentity:
+    """The identity that a schema carries. Raises FingerprintMismatch if it carries none, or one of another format."""
+    metadata = schema.metadata or {}
+    if _FINGERPRINT_KEY not in metadata:
+        raise FingerprintMismatch(
+            "the table was not made by crossmodal: its schema names no encoder; name another table"
+        )
+    found = metadata.get(_FORMAT_KEY, b"").decode()
+    if found != FORMAT:
+        raise FingerprintMismatch(
+            f"the table has format {found!r} and this version of crossmodal reads {FORMAT!r} only"
+        )
+    return TableIdentity(
+        fingerprint=metadata[_FINGERPRINT_KEY].decode(),
+        model=metadata[_MODEL_KEY].decode(),
+        dimension=int(metadata[_DIMENSION_KEY]),
+    )
+
+
+def check_vectors(vectors: FloatMatrix, dimension: int) -> None:
+    """Raise InvalidVector unless every row of [n, dimension] is finite, float32 and of unit length (within 1e-3)."""
+    if vectors.ndim != 2:
+        raise InvalidVector(f"vectors come as rows of a matrix, not in the shape {vectors.shape}")
+    for vector in vectors:
+        check_unit(vector, dimension)
+
+
+def check_ids(ids: Sequence[str]) -> None:
+    """Raise InvalidDocumentId if an id cannot be written as UTF-8 (lone surrogates, which JSON lets through)."""
+    try:
+        for document_id in ids:
+            document_id.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidDocumentId("a document id is not valid Unicode") from error
+
+
+def metadata_to_json(metadata: Mapping[str, Any]) -> str:
+    """Canonical JSON: keys sorted, no spaces. Raises InvalidRequest for what JSON cannot say, NaN and infinity included."""
+    try:
+        text = json.dumps(dict(metadata), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(
+            "the metadata is not JSON: only finite numbers, valid Unicode, lists and objects"
+        ) from error
+    return text
+
+
+def records_to_rows(
+    records: Sequence[Record], identity: TableIdentity, created_at: Mapping[str, datetime], now: datetime
+) -> pa.Table:
+    """Rows to write, in the order given; `created_at` of ids that are not in the mapping is `now`.
+
+    Raises InvalidVector, InvalidDocumentId, and InvalidRequest for an id that is there twice: a store that matches by id
+    would insert both.
+    """
+    ids = [record.id for record in records]
+    check_ids(ids)
+    if len(set(ids)) != len(ids):
+        raise InvalidRequest("one write holds the same document id twice")
+    stamp = _utc(now)
+    columns: dict[str, Any] = {
+        "id": ids,
+        "modality": [record.modality.value for record in records],
+        "uri": [record.uri for record in records],
+        "text": [record.text for record in records],
+        "vector": _vector_column(records, identity.dimension),
+        "content_sha256": [record.content_sha256 for record in records],
+        "metadata": [metadata_to_json(record.metadata) for record in records],
+        "created_at": [_utc(created_at.get(record.id, stamp)) for record in records],
+        "updated_at": [stamp] * len(records),
+    }
+    try:
+        return pa.table(columns, schema=table_schema(identity))
+    except UnicodeEncodeError as error:
+        raise InvalidRequest("a text or a URI is not valid Unicode") from error
+
+
+def rows_to_documents(rows: pa.Table) -> list[StoredDocument]:
+    """Rows as read, in their order; the fingerprint comes from the schema that came with them."""
+    fingerprint = identity_of(rows.schema).fingerprint
+    vectors = vectors_of(rows)
+    names = ("id", "modality", "uri", "text", "content_sha256", "metadata", "created_at", "updated_at")
+    columns = zip(*(rows.column(name).to_pylist() for name in names), strict=True)
+    documents = [
+        Document(
+            id=document_id,
+            modality=Modality(modality),
+            uri=uri,
+            text=text,
+            content_sha256=content_sha256,
+            metadata=json.loads(metadata),
+            created_at=_utc(created_at),
+            updated_at=_utc(updated_at),
+        )
+        for document_id, modality, uri, text, content_sha256, metadata, created_at, updated_at in columns
+    ]
+    return [StoredDocument(document, vector, fingerprint) for document, vector in zip(documents, vectors, strict=True)]
+
+
+def vectors_of(rows: pa.Table) -> FloatMatrix:
+    """The vector column as [n, dimension] float32."""
+    column = rows.column("vector")
+    dimension = column.type.list_size
+    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat, dtype=np.float32).reshape(-1, dimension)
+
+
+def spread(count: int, limit: int) -> npt.NDArray[np.int64]:
+    """Up to `limit` of the positions 0..count-1, distinct, ascending and evenly spaced; the same for the same numbers."""
+    taken = max(0, min(count, limit))
+    return np.arange(taken, dtype=np.int64) * count // max(taken, 1)
+
+
+def calibration_to_json(calibration: Calibration) -> str:
+    """A calibration as one string for the metadata of a table; the means as base64 of little-endian float32, bit for bit."""
+    means = {
+        modality.value: base64.b64encode(mean.astype("<f4").tobytes()).decode()
+        for modality, mean in calibration.means.items()
+    }
+    pairs = [[query.value, of.value, score.mean, score.std] for (query, of), score in calibration.pair_scores.items()]
+    counts = {modality.value: count for modality, count in calibration.row_counts.items()}
+    content = {"version": calibration.version, "row_counts": counts, "means": means, "pair_scores": pairs}
+    return json.dumps(content, sort_keys=True, allow_nan=False)
+
+
+def calibration_from_json(text: str | None) -> Calibration:
+    """What `calibration_to_json` wrote; the empty calibration where nothing was written."""
+    if text is None:
+        return empty_calibration()
+    content = json.loads(text)
+    return Calibration(
+        version=content["version"],
+        row_counts={Modality(modality): count for modality, count in content["row_counts"].items()},
+        means={
+            Modality(modality): np.frombuffer(base64.b64decode(mean), "<f4").astype(np.float32)
+            for modality, mean in content["means"].items()
+        },
+        pair_scores={
+            (Modality(query), Modality(of)): PairScores(mean, std) for query, of, mean, std in content["pair_scores"]
+        },
+    )
+
+
+def _vector_column(records: Sequence[Record], dimension: int) -> pa.FixedSizeListArray:
+    for record in records:
+        check_unit(record.vector, dimension)
+    matrix = np.stack([record.vector for record in records]) if records else np.empty((0, dimension), np.float32)
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), dimension)
+
+
+def _utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("a timestamp without a time zone: Arrow would silently take it for UTC")
+    return moment.astimezone(UTC)

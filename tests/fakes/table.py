@@ -1,0 +1,107 @@
+"""An in-memory DocumentTable: brute-force cosine over a dictionary. Holds the same promises as the real one, on no disk.
+
+The contract suite (tests/contract/test_document_table.py) runs on both; a test of a service may rely on this one.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import numpy as np
+
+from serve_app.core.records import (
+    TableIdentity,
+    calibration_from_json,
+    calibration_to_json,
+    check_ids,
+    check_vectors,
+    records_to_rows,
+    rows_to_documents,
+    spread,
+    table_identity,
+)
+from serve_app.errors import NotReady
+from serve_app.types import Calibration, EncoderCard, FloatMatrix, Modality, Record, StoredDocument, TableInfo
+
+
+class MemoryTable:
+    def __init__(self, uri: str = "memory://documents") -> None:
+        self.uri = uri
+        self.version = 0
+        self._identity: TableIdentity | None = None
+        self._rows: dict[str, StoredDocument] = {}
+        self._calibration = calibration_from_json(None)
+
+    async def info(self) -> TableInfo:
+        counts = {modality: len(self._of(modality)) for modality in Modality}
+        return TableInfo(
+            uri=self.uri,
+            version=self.version,
+            counts=counts,
+            fingerprint=self._identity.fingerprint if self._identity else None,
+            model=self._identity.model if self._identity else None,
+            dimension=self._identity.dimension if self._identity else None,
+            calibration_version=self._calibration.version,
+        )
+
+    async def create(self, encoder: EncoderCard) -> TableInfo:
+        if self._identity is None:
+            self._identity = table_identity(encoder)
+            self.version = 1
+        return await self.info()
+
+    async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]:
+        check_ids(ids)
+        return [self._rows.get(document_id) for document_id in ids]
+
+    async def nearest(self, vectors: FloatMatrix, modality: Modality, limit: int) -> list[list[StoredDocument]]:
+        if self._identity is None:
+            return [[] for _ in vectors]
+        check_vectors(vectors, self._identity.dimension)
+        rows = sorted(self._of(modality), key=lambda row: row.document.id)
+        if not rows or limit < 1:
+            return [[] for _ in vectors]
+        matrix = np.stack([row.vector for row in rows]).astype(np.float64)
+        matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+        # A stable sort of rows in the order of their ids: equal rows come in the order of their ids.
+        orders = (np.argsort(-np.round(matrix @ query, 9), kind="stable") for query in vectors.astype(np.float64))
+        return [[rows[position] for position in order[:limit]] for order in orders]
+
+    async def upsert(self, records: Sequence[Record], created_at: Mapping[str, datetime], now: datetime) -> int:
+        identity = self._existing()
+        written = rows_to_documents(records_to_rows(records, identity, created_at, now))
+        if written:
+            self._rows.update({row.document.id: row for row in written})
+            self.version += 1
+        return self.version
+
+    async def delete(self, ids: Sequence[str]) -> int:
+        check_ids(ids)
+        doomed = self._rows.keys() & set(ids)
+        for document_id in doomed:
+            del self._rows[document_id]
+        self.version += bool(doomed)
+        return self.version
+
+    async def sample(self, modality: Modality, limit: int) -> FloatMatrix:
+        if self._identity is None:
+            return np.empty((0, 0), np.float32)
+        rows = self._of(modality)
+        chosen = [rows[position].vector for position in spread(len(rows), limit)]
+        return np.array(chosen, np.float32).reshape(len(chosen), self._identity.dimension)
+
+    async def calibration(self) -> Calibration:
+        return self._calibration
+
+    async def store_calibration(self, calibration: Calibration) -> None:
+        self._existing()
+        # There and back, as the real table does it: a test cannot change a stored value through its own reference.
+        self._calibration = calibration_from_json(calibration_to_json(calibration))
+        self.version += 1
+
+    def _of(self, modality: Modality) -> list[StoredDocument]:
+        return [row for row in self._rows.values() if row.document.modality is modality]
+
+    def _existing(self) -> TableIdentity:
+        if self._identity is None:
+            raise NotReady("the table does not exist yet")
+        return self._identity
