@@ -107,6 +107,10 @@ class IndexingService:
         if self._upkeep is None or self._upkeep.done():
             self._upkeep = asyncio.get_running_loop().create_task(self._maintain())
 
+    async def check_health(self) -> None:
+        """Raises StorageUnavailable if the table cannot be reached."""
+        await self._table.info()
+
     async def settled(self) -> None:
         """Wait until upkeep has nothing to do."""
         if self._upkeep is not None:

@@ -1,0 +1,35 @@
+"""The wiring: `serve run serve_config.yaml` calls build(args). Replica counts and resources stand in serve_config.yaml.
+
+This file has no `from __future__ import annotations`: with it Serve would pass a plain dict for `args`.
+"""
+
+from ray import serve
+from ray.serve import Application
+
+from configs.load import load_config
+from configs.schema import GraphArgs
+from deployments.gateway import Gateway
+from deployments.image_encoder import ImageEncoder
+from deployments.indexer import Indexer
+from deployments.preprocessor import Preprocessor
+from deployments.retriever import Retriever
+from deployments.text_encoder import TextEncoder
+
+
+def build(args: GraphArgs) -> Application:
+    """The graph of a profile:
+
+    client ──► Gateway ──► TextEncoder
+                  ├──────► Preprocessor ──► ImageEncoder
+                  ├──────► Retriever ──► the table (read)
+                  └──────► Indexer ────► the table (write)
+    """
+    config = load_config(args.profile, args.overrides)
+
+    text_encoder = serve.deployment(TextEncoder).bind(config.encoder, config.text)
+    image_encoder = serve.deployment(ImageEncoder).bind(config.encoder)
+    preprocessor = serve.deployment(Preprocessor).bind(config.pictures, config.storage, config.calls, image_encoder)
+    retriever = serve.deployment(Retriever).bind(config.table, config.search)
+    indexer = serve.deployment(Indexer).bind(config.table, config.search)
+    gateway = serve.deployment(serve.ingress()(Gateway))
+    return gateway.bind(config, text_encoder, preprocessor, retriever, indexer)

@@ -1,0 +1,34 @@
+"""ImageEncoder: the vision tower of the model, batched; takes uint8 pixels. Knows no picture formats, no table, no HTTP."""
+
+from collections.abc import Sequence
+
+from configs.schema import EncoderConfig
+from serve_app.services.encoding import EncodingService
+from serve_app.types import Embedding, EncoderCard, ItemFailure, Pixels
+
+
+class ImageEncoder:
+    def __init__(self, encoder: EncoderConfig) -> None:
+        # Here and not above: the builder and the other deployments import this file, and must stay without torch.
+        from serve_app.adapters.open_clip import load_image_tower
+
+        tower = load_image_tower(
+            model=encoder.model,
+            pretrained=encoder.pretrained,
+            device=encoder.device,
+            precision=encoder.precision,
+            cache_dir=encoder.cache_dir,
+        )
+        self._card = tower.card
+        self._service = EncodingService[Pixels](
+            tower.encode, max_batch_size=encoder.max_batch_size, max_queued_items=encoder.max_queued_items
+        )
+
+    async def encode_pixels(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:
+        return await self._service.encode(pictures)
+
+    async def describe(self) -> EncoderCard:
+        return self._card
+
+    def check_health(self) -> None:
+        self._service.check_health()

@@ -1,0 +1,40 @@
+"""Indexer: the only online writer of the table. One replica."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from configs.schema import SearchConfig, TableConfig
+from serve_app.adapters.lance_table import LanceTable
+from serve_app.services.indexing import IndexingService
+from serve_app.types import DeleteOutcome, EncoderCard, ItemFailure, Record, TableInfo, UpsertOutcome
+
+
+class Indexer:
+    def __init__(self, table: TableConfig, search: SearchConfig) -> None:
+        self._service = IndexingService(
+            LanceTable(
+                table.uri,
+                table.name,
+                storage_options=table.options,
+                # A writer that looks at an old version would answer `stored` for what stands there already.
+                read_consistency=timedelta(0),
+                keep_versions=timedelta(seconds=table.keep_versions_s),
+            ),
+            max_commit_documents=table.max_commit_documents,
+            max_queued_documents=table.max_queued_writes,
+            compact_every_commits=table.compact_every_commits,
+            calibration_sample=search.calibration_sample,
+            calibration_growth=search.calibration_growth,
+        )
+
+    async def prepare_table(self, encoder: EncoderCard) -> TableInfo:
+        return await self._service.prepare_table(encoder)
+
+    async def upsert(self, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
+        return await self._service.upsert(records)
+
+    async def delete(self, ids: Sequence[str]) -> list[DeleteOutcome]:
+        return await self._service.delete(ids)
+
+    async def check_health(self) -> None:
+        await self._service.check_health()

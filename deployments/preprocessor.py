@@ -1,0 +1,45 @@
+"""Preprocessor: everything that touches the bytes of pictures, before they become vectors. No model, no table, no torch."""
+
+from collections.abc import Sequence
+
+from ray.serve.handle import DeploymentHandle
+
+from configs.schema import CallConfig, PictureConfig, StorageConfig
+from deployments.remote import RemoteImageEncoder
+from serve_app.adapters.image_source import UriImageSource
+from serve_app.adapters.object_store import ObstoreObjectStore
+from serve_app.adapters.picture_decoder import PictureDecoder
+from serve_app.services.pictures import PictureService
+from serve_app.types import EmbeddedPicture, ItemFailure, PictureContent, PictureTask
+
+
+class Preprocessor:
+    def __init__(
+        self, pictures: PictureConfig, storage: StorageConfig, calls: CallConfig, image_encoder: DeploymentHandle
+    ) -> None:
+        store = ObstoreObjectStore(storage.uri, storage.options, signed_url_s=storage.signed_url_s)
+        self._service = PictureService(
+            decoder=PictureDecoder(pictures.max_bytes, pictures.max_pixels, pictures.max_aspect_ratio),
+            source=UriImageSource(
+                (*pictures.allowed_roots, store.root),
+                read_object=store.read,
+                max_bytes=pictures.max_bytes,
+                timeout_s=pictures.fetch_timeout_s,
+            ),
+            store=store,
+            encoding=RemoteImageEncoder(image_encoder, calls),
+            max_bytes=pictures.max_bytes,
+            threads=pictures.threads,
+        )
+
+    async def embed_pictures(self, tasks: Sequence[PictureTask]) -> list[EmbeddedPicture | ItemFailure]:
+        return await self._service.embed_pictures(tasks)
+
+    async def identify_pictures(self, uris: Sequence[str]) -> list[str | ItemFailure]:
+        return await self._service.identify_pictures(uris)
+
+    async def read_picture(self, uri: str) -> PictureContent:
+        return await self._service.read_picture(uri)
+
+    async def thumbnail(self, uri: str, size_px: int) -> PictureContent:
+        return await self._service.thumbnail(uri, size_px)

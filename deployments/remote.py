@@ -1,0 +1,189 @@
+"""Handles dressed as ports. Ray's errors become ours here, once; nothing beyond this file knows that a call left the process.
+
+A Serve call costs milliseconds however small it is, so calls are coalesced at the caller: while some are under way, neighbours
+gather and travel as one list. One call alone is never delayed. Every call may be repeated safely (encoding has no effect,
+writes are idempotent), so a call to a replica that died is made again, on another one or on its successor.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from configs.schema import CallConfig
+from serve_app.core.batching import Batcher
+from serve_app.errors import CrossmodalError, InternalError, Overloaded, Unavailable
+from serve_app.types import (
+    DeleteOutcome,
+    EmbeddedPicture,
+    Embedding,
+    EncoderCard,
+    ItemFailure,
+    PictureContent,
+    PictureTask,
+    Pixels,
+    Record,
+    SearchPage,
+    StoredDocument,
+    TableInfo,
+    UpsertOutcome,
+    VectorQuery,
+)
+
+log = logging.getLogger(__name__)
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+
+
+class Target:
+    """One deployment, by its handle."""
+
+    def __init__(self, handle: DeploymentHandle, calls: CallConfig) -> None:
+        self._handle = handle
+        self._calls = calls
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """The method's result. Raises errors of serve_app.errors only; waits out the death of a replica."""
+        deadline = time.monotonic() + self._calls.retry_for_s
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._handle.options(method_name=method).remote(*arguments)
+            except (RayActorError, DeploymentUnavailableError) as error:
+                if time.monotonic() + pause_s > deadline:
+                    raise Unavailable(f"{self._handle.deployment_name} does not answer") from error
+                log.warning("%s.%s: the replica is gone, trying again", self._handle.deployment_name, method)
+            except (RayError, RayServeException) as error:
+                raise translate(error, self._handle.deployment_name) from error
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def coalesced(self, method: str) -> Batcher[Any, Any]:
+        """Calls of a method that takes one list and returns one of the same length."""
+        return self._batcher(method, self._calls.max_batch_size, self._calls.max_in_flight)
+
+    def coalesced_files(self, method: str) -> Batcher[Any, Any]:
+        """The same for items of megabytes each: fewer in a call, more calls side by side."""
+        return self._batcher(method, self._calls.max_pictures_per_call, self._calls.max_picture_calls)
+
+    def _batcher(self, method: str, max_batch_size: int, max_in_flight: int) -> Batcher[Any, Any]:
+        async def run(items: Sequence[Any]) -> Sequence[Any]:
+            results: Sequence[Any] = await self.call(method, items)
+            return results
+
+        return Batcher(
+            run,
+            max_batch_size=max_batch_size,
+            max_queued_items=self._calls.max_queued_items,
+            max_in_flight=max_in_flight,
+        )
+
+
+def translate(error: Exception, deployment: str) -> CrossmodalError:
+    """Our error for one of Ray's. The text of a remote error holds a traceback: it goes to the log, never into the answer."""
+    if isinstance(error, BackPressureError):
+        return Overloaded("too many requests are waiting; try again shortly")
+    cause = error.cause if isinstance(error, RayTaskError) else None
+    if isinstance(cause, CrossmodalError):
+        return type(cause)(cause.message)
+    if isinstance(cause, BackPressureError):
+        return Overloaded("too many requests are waiting; try again shortly")
+    if isinstance(cause, (RayActorError, DeploymentUnavailableError)):
+        return Unavailable(f"a part that {deployment} needs does not answer")
+    log.error("%s failed", deployment, exc_info=error)
+    return InternalError("something went wrong inside; the log of the service has the details")
+
+
+class RemoteTextEncoder:
+    """ports.TextEncoding by the TextEncoder."""
+
+    def __init__(self, handle: DeploymentHandle, calls: CallConfig) -> None:
+        self._target = Target(handle, calls)
+        self._texts: Batcher[str, Embedding | ItemFailure] = self._target.coalesced("encode_texts")
+
+    async def encode_texts(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:
+        return await self._texts.submit_all(texts)
+
+    async def describe(self) -> EncoderCard:
+        card: EncoderCard = await self._target.call("describe")
+        return card
+
+
+class RemoteImageEncoder:
+    """ports.PixelEncoding by the ImageEncoder."""
+
+    def __init__(self, handle: DeploymentHandle, calls: CallConfig) -> None:
+        self._target = Target(handle, calls)
+        self._pictures: Batcher[Pixels, Embedding | ItemFailure] = self._target.coalesced("encode_pixels")
+
+    async def encode_pixels(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:
+        return await self._pictures.submit_all(pictures)
+
+    async def describe(self) -> EncoderCard:
+        card: EncoderCard = await self._target.call("describe")
+        return card
+
+
+class RemotePreprocessor:
+    """ports.PictureWork by the Preprocessor."""
+
+    def __init__(self, handle: DeploymentHandle, calls: CallConfig) -> None:
+        self._target = Target(handle, calls)
+        self._tasks: Batcher[PictureTask, EmbeddedPicture | ItemFailure] = self._target.coalesced_files("embed_pictures")
+        self._uris: Batcher[str, str | ItemFailure] = self._target.coalesced_files("identify_pictures")
+
+    async def embed_pictures(self, tasks: Sequence[PictureTask]) -> list[EmbeddedPicture | ItemFailure]:
+        return await self._tasks.submit_all(tasks)
+
+    async def identify_pictures(self, uris: Sequence[str]) -> list[str | ItemFailure]:
+        return await self._uris.submit_all(uris)
+
+    async def read_picture(self, uri: str) -> PictureContent:
+        content: PictureContent = await self._target.call("read_picture", uri)
+        return content
+
+    async def thumbnail(self, uri: str, size_px: int) -> PictureContent:
+        content: PictureContent = await self._target.call("thumbnail", uri, size_px)
+        return content
+
+
+class RemoteRetriever:
+    """ports.Retrieval by the Retriever."""
+
+    def __init__(self, handle: DeploymentHandle, calls: CallConfig) -> None:
+        self._target = Target(handle, calls)
+        self._queries: Batcher[VectorQuery, SearchPage | ItemFailure] = self._target.coalesced("search")
+        self._ids: Batcher[str, StoredDocument | None] = self._target.coalesced("get")
+
+    async def search(self, queries: Sequence[VectorQuery]) -> list[SearchPage | ItemFailure]:
+        return await self._queries.submit_all(queries)
+
+    async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]:
+        return await self._ids.submit_all(ids)
+
+    async def table_info(self) -> TableInfo:
+        info: TableInfo = await self._target.call("table_info")
+        return info
+
+
+class RemoteIndexer:
+    """ports.Indexing by the Indexer."""
+
+    def __init__(self, handle: DeploymentHandle, calls: CallConfig) -> None:
+        self._target = Target(handle, calls)
+        self._records: Batcher[Record, UpsertOutcome | ItemFailure] = self._target.coalesced("upsert")
+
+    async def prepare_table(self, encoder: EncoderCard) -> TableInfo:
+        info: TableInfo = await self._target.call("prepare_table", encoder)
+        return info
+
+    async def upsert(self, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
+        return await self._records.submit_all(records)
+
+    async def delete(self, ids: Sequence[str]) -> list[DeleteOutcome]:
+        outcomes: list[DeleteOutcome] = await self._target.call("delete", ids)
+        return outcomes

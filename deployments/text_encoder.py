@@ -1,0 +1,36 @@
+"""TextEncoder: the tokeniser and the text tower of the model, batched. Knows no table and no HTTP."""
+
+from collections.abc import Sequence
+
+from configs.schema import EncoderConfig, TextConfig
+from serve_app.services.encoding import EncodingService
+from serve_app.types import Embedding, EncoderCard, ItemFailure
+
+
+class TextEncoder:
+    def __init__(self, encoder: EncoderConfig, text: TextConfig) -> None:
+        # Here and not above: the builder and the other deployments import this file, and must stay without torch.
+        from serve_app.adapters.open_clip import load_text_tower
+
+        tower = load_text_tower(
+            model=encoder.model,
+            pretrained=encoder.pretrained,
+            device=encoder.device,
+            precision=encoder.precision,
+            cache_dir=encoder.cache_dir,
+            max_tokenised_characters=text.max_tokenised_characters,
+            max_word_characters=text.max_word_characters,
+        )
+        self._card = tower.card
+        self._service = EncodingService[str](
+            tower.encode, max_batch_size=encoder.max_batch_size, max_queued_items=encoder.max_queued_items
+        )
+
+    async def encode_texts(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:
+        return await self._service.encode(texts)
+
+    async def describe(self) -> EncoderCard:
+        return self._card
+
+    def check_health(self) -> None:
+        self._service.check_health()
