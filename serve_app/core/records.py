@@ -30,6 +30,7 @@ from serve_app.types import (
 )
 
 FORMAT = "1"
+COLUMNS = ["id", "modality", "uri", "text", "vector", "content_sha256", "metadata", "created_at", "updated_at"]
 _FORMAT_KEY = b"crossmodal.format"
 _FINGERPRINT_KEY = b"crossmodal.fingerprint"
 _MODEL_KEY = b"crossmodal.model"
@@ -156,8 +157,7 @@ def rows_to_documents(rows: pa.Table) -> list[StoredDocument]:
     """Rows as read, in their order; the fingerprint comes from the schema that came with them."""
     fingerprint = identity_of(rows.schema).fingerprint
     vectors = vectors_of(rows)
-    names = ("id", "modality", "uri", "text", "content_sha256", "metadata", "created_at", "updated_at")
-    columns = zip(*(rows.column(name).to_pylist() for name in names), strict=True)
+    columns = zip(*(rows.column(name).to_pylist() for name in COLUMNS if name != "vector"), strict=True)
     documents = [
         Document(
             id=document_id,
