@@ -1,0 +1,35 @@
+"""The Python client: add documents, search, look after them, over HTTP. Knows nothing of Ray, models or tables.
+
+    with Client("http://127.0.0.1:8000") as client:
+        for added in client.add([NewDocument(image=Path("boat.png")), NewDocument(text="a red boat")]):
+            print(added.id, added.status or added.error)
+        for result in client.search("two boats at night").results:
+            print(result.score, result.uri or result.text)
+
+Failures are raised as the error of serve_app.errors whose code the service named. What fails for want of a moment (503,
+a refused connection) is repeated a few times; every call may be repeated safely.
+"""
+
+from serve_app.client.answers import (
+    Added,
+    ImageSource,
+    NewDocument,
+    Ready,
+    SearchResult,
+    SearchResults,
+    StoredDocument,
+    Table,
+)
+from serve_app.client.client import Client
+
+__all__ = [
+    "Added",
+    "Client",
+    "ImageSource",
+    "NewDocument",
+    "Ready",
+    "SearchResult",
+    "SearchResults",
+    "StoredDocument",
+    "Table",
+]

@@ -1,0 +1,125 @@
+"""What goes into the client and what comes out of it, as frozen values. Knows nothing of HTTP.
+
+Answers are read by name: a key that this version does not know is left aside, so that a newer service can say more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from serve_app.errors import CrossmodalError, InternalError
+
+ImageSource: TypeAlias = Path | bytes | str
+"""A file of this machine, the bytes of a picture file, or a URI that the service can read."""
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class NewDocument:
+    """A document to add: a text, a picture, or both fused to one. Without an id it gets one from its content."""
+
+    text: str | None = None
+    image: ImageSource | None = None
+    id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """What a person calls this document: its id, its file, its address or the beginning of its text."""
+        if self.id is not None:
+            return self.id
+        if isinstance(self.image, bytes):
+            return f"a picture of {len(self.image):,} bytes"
+        return str(self.image) if self.image is not None else repr((self.text or "")[:60])
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of the `index`-th document given. Either `status` (stored, unchanged) or `error` is set."""
+
+    index: int
+    document: NewDocument
+    id: str | None = None
+    status: str | None = None
+    truncated: bool = False
+    table_version: int | None = None
+    error: CrossmodalError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """One result. `score`: higher is better. `confidence`: 0 to 1, None for cosine. URLs are paths of the service."""
+
+    id: str
+    modality: str
+    score: float
+    confidence: float | None = None
+    text: str | None = None
+    uri: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    content_url: str | None = None
+    thumbnail_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResults:
+    """Results, best first, and how they were found. `took_ms`: milliseconds by step."""
+
+    results: tuple[SearchResult, ...]
+    ranking: str
+    table_version: int
+    calibration_version: int | None = None
+    truncated: bool = False
+    took_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document as the service keeps it, without its vector. Times are ISO 8601, UTC."""
+
+    id: str
+    modality: str
+    uri: str | None = None
+    text: str | None = None
+    content_sha256: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    created_at: str | None = None
+    updated_at: str | None = None
+    content_url: str | None = None
+    thumbnail_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The state of the table; version 0 and no fingerprint while nothing was ever stored."""
+
+    uri: str
+    version: int
+    counts: Mapping[str, int]
+    fingerprint: str | None = None
+    model: str | None = None
+    dimension: int | None = None
+    calibration_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Whether the service takes requests; `reason` is a sentence when it does not."""
+
+    ready: bool
+    reason: str | None = None
+
+
+def read_answer(kind: type[Answer], payload: Mapping[str, Any]) -> Answer:
+    """A dataclass out of the JSON object of an answer. Raises InternalError when a key that must be there is not."""
+    known = fields(kind)  # type: ignore[arg-type]
+    missing = [
+        each.name
+        for each in known
+        if each.default is MISSING and each.default_factory is MISSING and each.name not in payload
+    ]
+    if missing:
+        raise InternalError(f"the service's answer lacks {', '.join(missing)}: is it of this version?")
+    return kind(**{each.name: payload[each.name] for each in known if each.name in payload})

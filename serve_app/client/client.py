@@ -1,0 +1,175 @@
+"""The client's calls, one for each endpoint. Knows the names of the HTTP interface, and nothing behind it."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from serve_app.client.adding import Adder, picture_bytes
+from serve_app.client.answers import (
+    Added,
+    ImageSource,
+    NewDocument,
+    Ready,
+    SearchResult,
+    SearchResults,
+    StoredDocument,
+    Table,
+    read_answer,
+)
+from serve_app.client.transport import Transport
+from serve_app.errors import CrossmodalError, InvalidRequest, NotReady
+
+POLL_S = 0.5
+READINESS_TIMEOUT_S = 15.0
+
+
+class Client:
+    """One crossmodal service. Close it, or use it in a `with`; several threads may share it.
+
+    `timeout_s`: longest wait for one answer. `retries`: how often a call is repeated that met a 503 or no answer.
+    `max_documents`, `max_bytes`, `in_flight`: bounds of one request of `add`, and how many are under way at once.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        timeout_s: float = 90.0,
+        retries: int = 5,
+        max_documents: int = 64,
+        max_bytes: int = 24_000_000,
+        in_flight: int = 4,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport, follow_redirects=True)
+        self._transport = Transport(self._http, retries, sleep)
+        self._adder = Adder(self._transport, max_documents, max_bytes, in_flight)
+        self._sleep = sleep
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    @property
+    def url(self) -> str:
+        return self._transport.url
+
+    def add(self, documents: Iterable[NewDocument]) -> Iterator[Added]:
+        """Store any number of documents and tell of each, in order. Documents are taken, and pictures read, as needed.
+
+        A document that cannot be stored fails alone (`Added.error`). Raises Unavailable when the service is gone.
+        """
+        return self._adder.add(documents)
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        image: ImageSource | None = None,
+        like: str | None = None,
+        vector: Sequence[float] | None = None,
+        vector_modality: str = "text",
+        modalities: Sequence[str] = (),
+        limit: int = 10,
+        ranking: str | None = None,
+    ) -> SearchResults:
+        """Search by exactly one of: words, a picture, the id of a stored document, a vector of the service's encoder.
+
+        `modalities`: what may come back (text, image, image_text), all when empty. Raises InvalidRequest and its kinds.
+        """
+        query = _query(text, image, like, vector, vector_modality)
+        options: dict[str, Any] = {"limit": limit}
+        if modalities:
+            options["modalities"] = list(modalities)
+        if ranking is not None:
+            options["ranking"] = ranking
+        if image is None or isinstance(image, str):
+            return _results(self._transport.json("POST", "/v1/search", json={"query": query, **options}))
+        request_part = (None, json.dumps(options).encode(), "application/json")
+        image_part = ("image", picture_bytes(image), "application/octet-stream")
+        files = [("request", request_part), ("image", image_part)]
+        return _results(self._transport.json("POST", "/v1/search", files=files))
+
+    def get(self, document_id: str) -> StoredDocument:
+        """A stored document. Raises DocumentNotFound."""
+        return read_answer(StoredDocument, self._transport.json("GET", _path(document_id)))
+
+    def delete(self, document_id: str) -> None:
+        """Delete a document. Raises DocumentNotFound."""
+        self._transport.send("DELETE", _path(document_id))
+
+    def content(self, document_id: str) -> bytes:
+        """The picture file of a document, as it was stored. Raises DocumentNotFound and PictureNotFound."""
+        return self._transport.send("GET", f"{_path(document_id)}/content").content
+
+    def thumbnail(self, document_id: str, size_px: int = 256) -> bytes:
+        """A small picture file, its longer side at most `size_px`. Raises as `content` does."""
+        return self._transport.send("GET", f"{_path(document_id)}/thumbnail", params={"size": size_px}).content
+
+    def table(self) -> Table:
+        """The state of the table."""
+        return read_answer(Table, self._transport.json("GET", "/v1/table"))
+
+    def models(self) -> Mapping[str, Any]:
+        """The encoder that the service runs, as /v1/models describes it."""
+        return self._transport.json("GET", "/v1/models")
+
+    def ready(self) -> Ready:
+        """Whether the service takes requests now. Asks once and does not raise: what is wrong is the `reason`."""
+        try:
+            self._transport.send("GET", "/readyz", repeat=False, timeout=READINESS_TIMEOUT_S)
+        except CrossmodalError as error:
+            return Ready(False, error.message)
+        return Ready(True)
+
+    def wait_until_ready(self, timeout_s: float = 300.0) -> None:
+        """Return as soon as the service takes requests. Raises NotReady, with its last reason, after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while not (state := self.ready()).ready:
+            if time.monotonic() >= deadline:
+                raise NotReady(f"the service is not ready after {timeout_s:.0f} s: {state.reason}")
+            self._sleep(POLL_S)
+
+
+def _path(document_id: str) -> str:
+    # An id may hold slashes or question marks.
+    return f"/v1/documents/{quote(document_id, safe='')}"
+
+
+def _query(
+    text: str | None,
+    image: ImageSource | None,
+    like: str | None,
+    vector: Sequence[float] | None,
+    vector_modality: str,
+) -> dict[str, Any]:
+    asked: dict[str, Any] = {}
+    if text is not None:
+        asked["text"] = text
+    if image is not None:
+        asked["image"] = {"uri": image}
+    if like is not None:
+        asked["document_id"] = like
+    if vector is not None:
+        asked["vector"] = list(vector)
+    if len(asked) != 1:
+        raise InvalidRequest("a search takes exactly one of words, a picture, a document's id and a vector")
+    return {**asked, "modality": vector_modality} if vector is not None else asked
+
+
+def _results(payload: Mapping[str, Any]) -> SearchResults:
+    results = tuple(read_answer(SearchResult, each) for each in payload.get("results", ()))
+    return read_answer(SearchResults, {**payload, "results": results})
