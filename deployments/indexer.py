@@ -18,11 +18,11 @@ class Indexer:
                 storage_options=table.options,
                 # A writer that looks at an old version would answer `stored` for what stands there already.
                 read_consistency=timedelta(0),
-                keep_versions=timedelta(seconds=table.keep_versions_s),
             ),
             max_commit_documents=table.max_commit_documents,
             max_queued_documents=table.max_queued_writes,
             compact_every_commits=table.compact_every_commits,
+            keep_versions=timedelta(seconds=table.keep_versions_s),
             calibration_sample=search.calibration_sample,
             calibration_growth=search.calibration_growth,
         )

@@ -4,7 +4,7 @@ A port whose call fails as a whole raises an error of serve_app.errors.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from serve_app.types import (
@@ -169,6 +169,6 @@ class DocumentTable(Protocol):
 class MaintainedTable(DocumentTable, Protocol):
     """What the one writer may do besides."""
 
-    async def maintain(self) -> None:
-        """Compact small files and prune old versions. Raises StorageUnavailable."""
+    async def maintain(self, keep_versions: timedelta) -> None:
+        """Compact small files and drop versions older than that. Raises StorageUnavailable."""
         ...

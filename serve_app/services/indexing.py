@@ -6,7 +6,7 @@ There is one of these per table (the Indexer has one replica); the table's own m
 import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from serve_app.core.batching import Batcher
 from serve_app.core.failures import failure_of
@@ -39,11 +39,13 @@ class IndexingService:
         max_commit_documents: int,
         max_queued_documents: int,
         compact_every_commits: int,
+        keep_versions: timedelta,
         calibration_sample: int,
         calibration_growth: float,
     ) -> None:
         self._table = table
         self._compact_every_commits = compact_every_commits
+        self._keep_versions = keep_versions
         self._calibration_sample = calibration_sample
         self._calibration_growth = calibration_growth
         self._commits_since_compaction = 0
@@ -121,7 +123,7 @@ class IndexingService:
             await self._calibrate_if_needed()
             if self._commits_since_compaction >= self._compact_every_commits:
                 async with self._writing:
-                    await self._table.maintain()
+                    await self._table.maintain(self._keep_versions)
                     self._commits_since_compaction = 0
         except CrossmodalError:
             # The documents are committed; upkeep is tried again after the next commit.
