@@ -1,7 +1,8 @@
 """The document table in LanceDB: one Lance table, opened on first use, shared by everything in the process.
 
 Promises exact cosine neighbours, one row per id whoever writes at the same time, and errors of ours only. Knows nothing of
-ranking, of HTTP, or of whether the table's encoder is the right one: the caller compares fingerprints.
+ranking, of HTTP, or of whether the table's encoder is the right one: the caller compares fingerprints. Longer than
+most files, since LanceDB is imported here and nowhere else.
 """
 
 import asyncio
