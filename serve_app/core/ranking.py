@@ -26,7 +26,7 @@ from serve_app.types import (
 
 # A mean of n vectors is drawn towards zero by n / (n + PRIOR_ROWS): one lonely document must not be its own mean, which
 # would leave nothing of it.
-PRIOR_ROWS = 16
+PRIOR_ROWS = 2
 # Rows of each modality whose pairs are scored: 512 x 512 pairs give the mean and the deviation to three digits.
 PAIR_ROWS = 512
 
@@ -88,7 +88,8 @@ def rank(
         nothing = np.zeros(rows.shape[1], np.float32)
         means = np.stack([calibration.means.get(each.document.modality, nothing) for each in wanted])
         scores = cosines(query.vector - calibration.means.get(query.modality, nothing), rows - means)
-    order = sorted(range(len(wanted)), key=lambda at: (-scores[at], wanted[at].document.id))[: query.limit]
+    # Rounded, because the last bits of a product depend on the row's place in the matrix.
+    order = sorted(range(len(wanted)), key=lambda at: (-round(float(scores[at]), 6), wanted[at].document.id))
     return tuple(
         Hit(
             document=wanted[at].document,
@@ -99,7 +100,7 @@ def rank(
                 float(scores[at]), calibration.pair_scores.get((query.modality, wanted[at].document.modality))
             ),
         )
-        for at in order
+        for at in order[: query.limit]
     )
 
 

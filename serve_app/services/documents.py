@@ -1,12 +1,12 @@
 """Put documents in, get them out, remove them. Knows neither models nor the table, only what they promise."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from serve_app.core.failures import failure_of, value_of
 from serve_app.core.ids import check_document_id, content_sha256, document_id, sha256_of
+from serve_app.core.records import metadata_to_json
 from serve_app.core.texts import check_text
 from serve_app.core.vectors import fuse
 from serve_app.errors import (
@@ -148,7 +148,7 @@ class DocumentService:
                 raise InvalidRequest("a document needs a text, an image or both")
             if document.text is not None:
                 check_text(document.text, self._max_characters)
-            _check_metadata(document)
+            metadata_to_json(document.metadata)
             content = content_sha256(document.text, picture_sha256)
             if document.id is not None:
                 check_document_id(document.id)
@@ -228,10 +228,3 @@ def _record_of_known(plan: _Plan, known: StoredDocument) -> Record:
         vector=known.vector,
         fingerprint=known.fingerprint,
     )
-
-
-def _check_metadata(document: DocumentInput) -> None:
-    try:
-        json.dumps(document.metadata, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidRequest("the metadata is not JSON: numbers must be finite") from error

@@ -67,9 +67,7 @@ def test_the_only_document_of_a_modality_is_not_wiped_out_by_its_own_mean() -> N
     lonely = unit(MEANINGS[0] + GAPS[IMAGE])
     calibration = estimate_calibration({TEXT: rows_of(TEXT), IMAGE: lonely[None]}, {TEXT: 200, IMAGE: 1}, version=1)
     assert np.allclose(calibration.means[IMAGE], lonely / (1 + PRIOR_ROWS), atol=1e-6)
-    hits = rank(
-        asked(unit(MEANINGS[0] + GAPS[TEXT])), [stored("it", IMAGE, lonely)], Ranking.CALIBRATED, calibration
-    )
+    hits = rank(asked(unit(MEANINGS[0] + GAPS[TEXT])), [stored("it", IMAGE, lonely)], Ranking.CALIBRATED, calibration)
     assert hits[0].score > 0.3
 
 

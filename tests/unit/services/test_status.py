@@ -1,0 +1,25 @@
+from serve_app.types import DocumentInput
+from tests.fakes.parts import OTHER_CARD, FakeTextEncoding
+from tests.unit.services.conftest import System, make_system
+
+
+async def test_ready_means_that_a_text_and_a_picture_went_all_the_way_and_the_table_is_open(system: System) -> None:
+    readiness = await system.status.readiness()
+    assert readiness.ready
+    assert (len(system.texts.encoded), len(system.pictures.encoded)) == (1, 1)
+    assert readiness.table is not None
+    assert readiness.table.fingerprint == system.texts.card.fingerprint
+
+
+async def test_a_table_of_another_encoder_is_a_reason_that_names_both_and_the_way_out(system: System) -> None:
+    await system.documents.add([DocumentInput(text="red boat")])
+    readiness = await make_system(system.table, FakeTextEncoding(OTHER_CARD)).status.readiness()
+    assert not readiness.ready
+    assert readiness.reason is not None
+    assert all(word in readiness.reason for word in ("fake", "ffffffffffff", "other", "eeeeeeeeeeee", "table.uri"))
+
+
+async def test_two_encoders_of_different_models_are_not_ready(system: System) -> None:
+    system.pictures.card = OTHER_CARD
+    readiness = await system.status.readiness()
+    assert "different models" in (readiness.reason or "")
