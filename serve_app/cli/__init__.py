@@ -1,0 +1,28 @@
+"""The command line `crossmodal`: serve, add, search, status. Every command does its work over HTTP, through the client.
+
+Only typer and rich are imported here, so that `--help` comes at once; each command imports the rest when it runs.
+"""
+
+import typer
+
+from serve_app.cli.add import add
+from serve_app.cli.search import search
+from serve_app.cli.serve import serve
+from serve_app.cli.status import status
+
+app = typer.Typer(
+    name="crossmodal",
+    help="One search over text and pictures.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(serve)
+app.command()(add)
+app.command()(search)
+app.command()(status)
+
+
+def main() -> None:
+    """The entry point of the package."""
+    app()

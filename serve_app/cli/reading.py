@@ -1,0 +1,115 @@
+"""Turns paths into documents: folders and files of pictures, .txt, .jsonl and .csv. Knows no service.
+
+What cannot be read becomes a failure with the name of the file, and of the line in it; the rest goes on.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serve_app.client import ImageSource, NewDocument
+from serve_app.errors import CrossmodalError, InvalidRequest
+
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif"})
+LIST_SUFFIXES = frozenset({".txt", ".jsonl", ".csv"})
+KNOWN_KEYS = frozenset({"id", "text", "image", "metadata"})
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a document comes from, for people: `boats/red.png`, `captions.csv:12`. `document` or `error` is set."""
+
+    name: str
+    document: NewDocument | None = None
+    error: CrossmodalError | None = None
+
+
+def read_paths(paths: Iterable[Path]) -> Iterator[Source]:
+    """Every document under these paths, in order; a folder is walked by name, hidden files left out."""
+    for path in paths:
+        if path.is_dir():
+            for found in sorted(path.rglob("*")):
+                hidden = any(part.startswith(".") for part in found.relative_to(path).parts)
+                # In a folder only what we know is taken: a README beside the pictures is no failure.
+                if found.is_file() and not hidden and found.suffix.lower() in PICTURE_SUFFIXES | LIST_SUFFIXES:
+                    yield from read_file(found)
+        else:
+            yield from read_file(path)
+
+
+def read_file(path: Path) -> Iterator[Source]:
+    """The documents of one file: one for each line or row of a list, one for a picture."""
+    suffix = path.suffix.lower()
+    if suffix not in LIST_SUFFIXES:
+        # Whatever its name: the service looks at the bytes, and says if they are no picture.
+        yield Source(str(path), NewDocument(image=path))
+        return
+    reader = {".txt": _texts, ".jsonl": _json_lines, ".csv": _rows}[suffix]
+    try:
+        yield from reader(path)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 {suffix[1:]} ({error})"
+        yield Source(str(path), error=InvalidRequest(f"{path} cannot be read: {why}"))
+
+
+def _texts(path: Path) -> Iterator[Source]:
+    with path.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield Source(f"{path}:{number}", NewDocument(text=line.strip()))
+
+
+def _json_lines(path: Path) -> Iterator[Source]:
+    with path.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield _from_json(f"{path}:{number}", line, path.parent)
+
+
+def _from_json(name: str, line: str, folder: Path) -> Source:
+    try:
+        item = json.loads(line)
+        if not isinstance(item, dict):
+            raise InvalidRequest("the line is not a JSON object")
+        unknown = sorted(item.keys() - KNOWN_KEYS)
+        if unknown:
+            raise InvalidRequest(f"unknown keys: {', '.join(unknown)} (what is yours goes into `metadata`)")
+        wrong = [key for key in ("id", "text", "image") if not isinstance(item.get(key), str | None)]
+        if wrong or not isinstance(item.get("metadata"), dict | None):
+            raise InvalidRequest("id, text and image are strings, metadata is an object")
+    except json.JSONDecodeError as error:
+        return Source(name, error=InvalidRequest(f"the line is not JSON: {error.msg} at column {error.colno}"))
+    except InvalidRequest as error:
+        return Source(name, error=error)
+    return Source(name, _document(item, item.get("metadata") or {}, folder))
+
+
+def _rows(path: Path) -> Iterator[Source]:
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        rows = csv.DictReader(lines, strict=True)
+        if not {"text", "image"} & set(rows.fieldnames or ()):
+            message = f"{path} has neither a column `text` nor `image` in its first line"
+            yield Source(str(path), error=InvalidRequest(message))
+            return
+        for row in rows:
+            name = f"{path}:{rows.line_num}"
+            if None in row or None in row.values():
+                yield Source(name, error=InvalidRequest("the row has not as many fields as the first line"))
+                continue
+            metadata = {key: value for key, value in row.items() if key not in ("id", "text", "image") and value}
+            yield Source(name, _document(row, metadata, path.parent))
+
+
+def _document(item: dict[str, Any], metadata: dict[str, Any], folder: Path) -> NewDocument:
+    # An empty field of a CSV says nothing; so does null in JSON.
+    return NewDocument(item.get("text") or None, _image(item.get("image"), folder), item.get("id") or None, metadata)
+
+
+def _image(named: str | None, folder: Path) -> ImageSource | None:
+    """A URI goes to the service as it is; a path is taken from the folder of the list that names it."""
+    if not named:
+        return None
+    return named if "://" in named else folder / named

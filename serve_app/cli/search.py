@@ -1,0 +1,117 @@
+"""`crossmodal search`: words, a picture or a document's id in; a table, JSON or a contact sheet out."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serve_app.cli.common import Url, open_client, plain_failures, stdout
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from serve_app.client import Client, SearchResult, SearchResults
+    from serve_app.contact_sheet import Cell
+
+THUMBNAIL_PX = 256
+
+
+def search(
+    words: Annotated[list[str] | None, typer.Argument(help="What is looked for, in words.")] = None,
+    image: Annotated[Path | None, typer.Option("--image", help="Look for what is like this picture.")] = None,
+    like: Annotated[str | None, typer.Option("--like", metavar="ID", help="More like this document.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Most results.")] = 10,
+    modality: Annotated[
+        list[str] | None, typer.Option("--modality", help="Only text, image or image_text; may be repeated.")
+    ] = None,
+    ranking: Annotated[str | None, typer.Option("--ranking", help="calibrated or cosine.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", help="Save the results as one picture (a contact sheet).")
+    ] = None,
+    open_sheet: Annotated[bool, typer.Option("--open", help="Show the contact sheet in the system's viewer.")] = False,
+    url: Url = None,
+) -> None:
+    """Search by words, by a picture, or by a stored document."""
+    if open_sheet and sheet is None:
+        raise typer.BadParameter("--open shows the sheet that --sheet saves", param_hint="--open")
+    with plain_failures(), open_client(url) as client:
+        answer = client.search(
+            " ".join(words) if words else None,
+            image=image,
+            like=like,
+            modalities=modality or (),
+            limit=limit,
+            ranking=ranking,
+        )
+        if as_json:
+            # Not through rich: it would wrap long lines and break them.
+            typer.echo(json.dumps(asdict(answer), ensure_ascii=False, indent=2))
+        else:
+            _show(answer)
+        if sheet is not None:
+            save_sheet(client, " ".join(words or ()) or str(image or f"like {like}"), answer, sheet)
+            if open_sheet:
+                typer.launch(str(sheet))
+
+
+def _show(answer: "SearchResults") -> None:
+    console = stdout()
+    if not answer.results:
+        console.print("nothing found: the table holds no document of these modalities")
+        return
+    console.print(results_table(answer))
+    took = ", ".join(f"{step} {took_ms:.0f} ms" for step, took_ms in answer.took_ms.items())
+    console.print(f"[dim]{answer.ranking}, table version {answer.table_version}; {took}[/dim]")
+    if answer.truncated:
+        console.print("[yellow]The words were more than the model reads; the end was left out.[/yellow]")
+
+
+def results_table(
+    answer: "SearchResults", title: str | None = None, captions: Mapping[str, str] = MappingProxyType({})
+) -> "Table":
+    """The results as a table for the terminal, best first. `captions`: words by id for documents that have none."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for heading in ("", "score", "confidence"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("modality", no_wrap=True)
+    table.add_column("text or picture", overflow="fold", ratio=1)
+    table.add_column("id", overflow="fold")
+    for place, result in enumerate(answer.results, 1):
+        confidence = "-" if result.confidence is None else f"{result.confidence:.2f}"
+        what = escape(result.text or captions.get(result.id) or result.uri or "")
+        table.add_row(str(place), f"{result.score:.3f}", confidence, result.modality, what, escape(result.id))
+    return table
+
+
+def save_sheet(client: "Client", title: str, answer: "SearchResults", path: Path) -> None:
+    """Save a labelled contact sheet of the results. Raises InvalidRequest when the file cannot be written."""
+    from serve_app.contact_sheet import contact_sheet
+    from serve_app.errors import InvalidRequest
+
+    drawn = contact_sheet(title, [_cell(client, place, each) for place, each in enumerate(answer.results, 1)])
+    try:
+        drawn.save(path)
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"the contact sheet cannot be saved as {path}: {error}") from error
+
+
+def _cell(client: "Client", place: int, result: "SearchResult") -> "Cell":
+    from serve_app.contact_sheet import Cell
+    from serve_app.errors import NotFound
+
+    label = f"{place}.  {result.score:.3f}  {result.text or result.id}"
+    if result.uri is None:
+        return Cell(label, text=result.text)
+    try:
+        return Cell(label, client.thumbnail(result.id, THUMBNAIL_PX))
+    except NotFound as error:
+        # Deleted since the search, or its file is gone: the sheet says so in its place.
+        return Cell(label, text=error.message)

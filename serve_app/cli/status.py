@@ -1,0 +1,33 @@
+"""`crossmodal status`: is the service there, what does it run, what does its table hold."""
+
+from serve_app.cli.common import Url, open_client, plain_failures, stdout
+
+
+def status(url: Url = None) -> None:
+    """Show whether the service is ready, its model and its table. Exit status 1 when it is not ready."""
+    from rich.table import Table as Grid
+
+    from serve_app.errors import NotReady
+
+    with plain_failures(), open_client(url, retries=0) as client:
+        state = client.ready()
+        if not state.ready:
+            raise NotReady(f"not ready: {state.reason}")
+        table = client.table()
+        grid = Grid.grid(padding=(0, 2))
+        rows = {
+            "service": f"{client.url}, ready",
+            "model": table.model or "none yet: the table is empty",
+            "fingerprint": table.fingerprint or "-",
+            "dimension": str(table.dimension or "-"),
+            "table": f"{table.uri}, version {table.version}, calibration {table.calibration_version or 0}",
+            "documents": f"{sum(table.counts.values()):,}" + _by_modality(table.counts),
+        }
+        for name, value in rows.items():
+            grid.add_row(f"[dim]{name}[/dim]", value)
+        stdout().print(grid, soft_wrap=True)
+
+
+def _by_modality(counts: object) -> str:
+    pairs = [f"{count:,} {modality}" for modality, count in counts.items()] if isinstance(counts, dict) else []
+    return f" ({', '.join(pairs)})" if pairs else ""
