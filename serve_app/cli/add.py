@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serve_app.cli.common import Url, failure, open_client, plain_failures, stderr, stdout
+from serve_app.cli.common import Url, failure, open_client, plain_failures, require_ready, stderr, stdout
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -23,7 +23,8 @@ def add(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="Folders of pictures, pictures, .txt (a text a line), .jsonl, .csv (columns id, text, image)."
+            metavar="PATH...",
+            help="Folders of pictures, pictures, .txt (a text a line), .jsonl, .csv (columns id, text, image).",
         ),
     ],
     url: Url = None,
@@ -38,9 +39,9 @@ def add(
     from serve_app.cli.reading import read_paths
 
     with plain_failures():
-        # Before the bar: "no service answers" is better said at once than after the first batch.
         with open_client(url) as client:
-            client.table()
+            # "No service answers" is better said at once than after the retries of the first batch.
+            require_ready(client)
             tally = Tally()
             with _progress() as progress:
                 task = progress.add_task("adding", total=None)

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from serve_app.errors import CrossmodalError
+from serve_app.errors import CrossmodalError, NotReady
 
 if TYPE_CHECKING:
     from serve_app.client import Client
@@ -35,6 +35,13 @@ def open_client(url: str | None, retries: int = 5) -> "Client":
     from serve_app.client import Client
 
     return Client(url or service_url(), retries=retries)
+
+
+def require_ready(client: "Client") -> None:
+    """Raises NotReady with the service's own reason."""
+    state = client.ready()
+    if not state.ready:
+        raise NotReady(f"not ready: {state.reason}")
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def search(
     """Search by words, by a picture, or by a stored document."""
     if open_sheet and sheet is None:
         raise typer.BadParameter("--open shows the sheet that --sheet saves", param_hint="--open")
-    with plain_failures(), open_client(url) as client:
+    with plain_failures(), open_client(url, retries=2) as client:
         answer = client.search(
             " ".join(words) if words else None,
             image=image,

@@ -1,18 +1,16 @@
 """`crossmodal status`: is the service there, what does it run, what does its table hold."""
 
-from serve_app.cli.common import Url, open_client, plain_failures, stdout
+from collections.abc import Mapping
+
+from serve_app.cli.common import Url, open_client, plain_failures, require_ready, stdout
 
 
 def status(url: Url = None) -> None:
     """Show whether the service is ready, its model and its table. Exit status 1 when it is not ready."""
     from rich.table import Table as Grid
 
-    from serve_app.errors import NotReady
-
     with plain_failures(), open_client(url, retries=0) as client:
-        state = client.ready()
-        if not state.ready:
-            raise NotReady(f"not ready: {state.reason}")
+        require_ready(client)
         table = client.table()
         grid = Grid.grid(padding=(0, 2))
         rows = {
@@ -28,6 +26,6 @@ def status(url: Url = None) -> None:
         stdout().print(grid, soft_wrap=True)
 
 
-def _by_modality(counts: object) -> str:
-    pairs = [f"{count:,} {modality}" for modality, count in counts.items()] if isinstance(counts, dict) else []
+def _by_modality(counts: Mapping[str, int]) -> str:
+    pairs = [f"{count:,} {modality}" for modality, count in counts.items()]
     return f" ({', '.join(pairs)})" if pairs else ""
