@@ -82,7 +82,7 @@ THUMBNAIL_QUALITY = 85
 class PictureDecoder:
     """Implements ports.PictureDecoding. Holds limits only, so one decoder may serve several threads."""
 
-    def __init__(self, *, max_bytes: int, max_pixels: int, max_aspect_ratio: float) -> None:
+    def __init__(self, max_bytes: int, max_pixels: int, max_aspect_ratio: float) -> None:
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
         self._max_aspect_ratio = max_aspect_ratio

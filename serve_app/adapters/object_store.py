@@ -1,0 +1,219 @@
+"""Objects in a local folder, S3, Google Cloud Storage or Azure, chosen by URI alone, with obstore. Knows no pictures.
+
+Pictures are kept under `ab/cd/<sha256>.<ext>`: the content names the key, so a write may be repeated and never collides.
+obstore's errors become ours here and nowhere else.
+"""
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import AzureStore, GCSStore, LocalStore, S3Store, from_url
+
+from serve_app.errors import InvalidConfig, PictureNotFound, PictureTooLarge, StorageUnavailable
+
+Store: TypeAlias = LocalStore | S3Store | GCSStore | AzureStore
+
+EXTENSIONS = {
+    "image/jpeg": "jpg",
+    "image/png": "png",
+    "image/webp": "webp",
+    "image/gif": "gif",
+    "image/bmp": "bmp",
+    "image/tiff": "tiff",
+    "image/avif": "avif",
+}
+OWN_KEY = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/\1\2[0-9a-f]{60}\.[a-z0-9]{1,8}")
+CLOUD_SCHEMES = frozenset({"s3", "gs", "az"})
+# Options of the connection, not of the store; one dict in the configuration holds both, as LanceDB's does.
+CLIENT_OPTIONS = frozenset(
+    {"allow_http", "allow_invalid_certificates", "connect_timeout", "timeout", "proxy_url", "root_certificate"}
+)
+# obstore alone would try for three minutes; whoever waits for a picture has given up by then.
+RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
+CHUNK_BYTES = 8 * 1024 * 1024
+
+
+class ObjectPlace(NamedTuple):
+    """Where an object lies: `bucket` is empty for a local file, whose `key` is its absolute path."""
+
+    scheme: str
+    bucket: str
+    key: str
+
+
+def place_of(uri: str) -> ObjectPlace:
+    """The parts of a file://, s3://, gs:// or az:// URI, or of a plain path. Cloud keys are taken as they stand."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return ObjectPlace("file", "", str(Path(uri).absolute()))
+    if scheme.lower() == "file":
+        return ObjectPlace("file", "", str(Path(unquote(urlsplit(uri).path)).absolute()))
+    if scheme.lower() not in CLOUD_SCHEMES:
+        raise InvalidConfig(f"no object storage has the scheme {scheme!r}; there are file, s3, gs and az")
+    bucket, _, key = rest.partition("/")
+    return ObjectPlace(scheme.lower(), bucket, key.strip("/"))
+
+
+class ObjectReader:
+    """Reads whole objects by URI. `options` hold for every URI of the scheme of `storage_uri`; others use the environment."""
+
+    def __init__(self, storage_uri: str, options: Mapping[str, str] | None = None) -> None:
+        self._scheme = place_of(storage_uri).scheme
+        self._options = dict(options or {})
+        self._stores: dict[tuple[str, str], Store] = {}
+
+    async def read(self, uri: str, max_bytes: int) -> bytes:
+        """The bytes of an object. Raises PictureNotFound, PictureTooLarge (before reading on), StorageUnavailable."""
+        place = place_of(uri)
+        with translated_errors():
+            answer = await self.store_of(place).get_async(place.key.lstrip("/"))
+            if answer.meta["size"] > max_bytes:
+                raise PictureTooLarge(f"the object has {answer.meta['size']} bytes; at most {max_bytes} are taken")
+            return bytes(await answer.bytes_async())
+
+    def store_of(self, place: ObjectPlace) -> Store:
+        """The connection to a bucket, kept for the next read. Raises InvalidConfig for options that do not exist."""
+        known = self._stores.get(place[:2])
+        if known is None:
+            options = self._options if place.scheme == self._scheme else {}
+            known = self._stores[place[:2]] = _connect(place, options)
+        return known
+
+
+class ObstoreObjectStore:
+    """Implements ports.ObjectStore. `root`: the URI under which everything lies that this store writes."""
+
+    def __init__(self, uri: str, options: Mapping[str, str] | None = None, *, signed_url_s: int = 900) -> None:
+        self._base = place_of(uri)
+        self._signed_url_s = signed_url_s
+        self._reader = ObjectReader(uri, options)
+        self._store = self._reader.store_of(self._base)
+        if self._base.scheme == "file":
+            with translated_errors():
+                Path(self._base.key).mkdir(parents=True, exist_ok=True)
+            self.root = Path(self._base.key).as_uri() + "/"
+        else:
+            self.root = f"{self._base.scheme}://{self._base.bucket}/" + (f"{self._base.key}/" if self._base.key else "")
+
+    async def put(self, content_sha256: str, media_type: str, data: bytes) -> str:
+        """Store under the content's own name, unless it is there; returns the URI. Raises StorageUnavailable."""
+        name = f"{content_sha256}.{EXTENSIONS.get(media_type, 'bin')}"
+        key = f"{content_sha256[:2]}/{content_sha256[2:4]}/{name}"
+        path = self._path_of(key)
+        if not await self._holds(path, len(data)):
+            # A local folder has no place for a type; there the extension tells.
+            attributes: Any = None if self._base.scheme == "file" else {"Content-Type": media_type}
+            with translated_errors():
+                try:
+                    await self._store.put_async(path, data, attributes=attributes, use_multipart=False)
+                except FileNotFoundError as error:
+                    raise StorageUnavailable("the bucket that pictures are kept in does not exist") from error
+        return self.root + key
+
+    def owns(self, uri: str) -> bool:
+        """Whether the URI has the form of those that this store writes."""
+        return uri.startswith(self.root) and OWN_KEY.fullmatch(uri.removeprefix(self.root)) is not None
+
+    async def signed_url(self, uri: str) -> str | None:
+        """An https address that is good for `signed_url_s`; None for a local folder and for URIs of others."""
+        if isinstance(self._store, LocalStore) or not self.owns(uri):
+            return None
+        path = self._path_of(uri.removeprefix(self.root))
+        with translated_errors():
+            return await obstore.sign_async(self._store, "GET", path, timedelta(seconds=self._signed_url_s))
+
+    async def read(self, uri: str, max_bytes: int) -> bytes:
+        """The bytes of any object, also of other buckets; see ObjectReader.read."""
+        return await self._reader.read(uri, max_bytes)
+
+    def _path_of(self, key: str) -> str:
+        return f"{self._base.key.strip('/')}/{key}".lstrip("/")
+
+    async def _holds(self, path: str, size: int) -> bool:
+        try:
+            with translated_errors():
+                return (await self._store.head_async(path))["size"] == size
+        except PictureNotFound:
+            return False
+
+
+def fetch_folder(uri: str, cache_dir: str, options: Mapping[str, str] | None = None) -> str:
+    """Copy the objects under a URI into a folder of `cache_dir`, once; returns its path. Blocking.
+
+    The folder is named after what lies there (names, sizes, tags), so a checkpoint that was replaced is fetched anew. It appears
+    whole or not at all, also when several processes fetch at once. Raises PictureNotFound (nothing lies there), StorageUnavailable.
+    """
+    place = place_of(uri)
+    store = _connect(place, options or {})
+    with translated_errors():
+        found = sorted((each for batch in store.list(place.key) for each in batch), key=lambda each: each["path"])
+        if not found:
+            raise PictureNotFound(f"nothing lies under {uri}")
+        tags = "\n".join(f"{each['path']} {each['size']} {each['e_tag']}" for each in found)
+        digest = hashlib.sha256(f"{uri}\n{tags}".encode()).hexdigest()[:16]
+        target = Path(cache_dir) / f"{place.key.rpartition('/')[2] or place.bucket}-{digest}"
+        if not target.is_dir():
+            Path(cache_dir).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".fetching-") as beginning:
+                whole = Path(beginning) / "whole"
+                for each in found:
+                    _copy(store, each["path"], whole / each["path"].removeprefix(place.key).lstrip("/"))
+                _put_in_place(whole, target)
+    return str(target)
+
+
+def _copy(store: Store, path: str, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as copy:
+        for chunk in store.get(path).stream(min_chunk_size=CHUNK_BYTES):
+            copy.write(chunk)
+
+
+def _put_in_place(whole: Path, target: Path) -> None:
+    try:
+        os.rename(whole, target)
+    except OSError:
+        if not target.is_dir():  # otherwise another process was quicker, with the same content
+            raise
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """obstore's and the file system's errors as ours; addresses and keys of the storage stay in the cause."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise PictureNotFound("there is no object under this address") from error
+    except (BaseError, OSError, ValueError, NotImplementedError) as error:
+        raise StorageUnavailable("the object storage refuses or does not answer") from error
+
+
+def _connect(place: ObjectPlace, options: Mapping[str, str]) -> Store:
+    if place.scheme == "file":
+        return LocalStore()  # of the whole file system: the caller decides what may be read
+    client: Any = {key: _parsed(value) for key, value in options.items() if key in CLIENT_OPTIONS}
+    config: Any = {key: value for key, value in options.items() if key not in CLIENT_OPTIONS}
+    try:
+        store: Any = from_url(
+            f"{place.scheme}://{place.bucket}", config=config, client_options=client, retry_config=RETRIES
+        )
+    except (BaseError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidConfig(f"the object storage {place.scheme}://{place.bucket} cannot be used: {reason}") from error
+    else:
+        connection: Store = store
+        return connection
+
+
+def _parsed(value: str) -> bool | str:
+    return {"true": True, "false": False}.get(str(value).lower(), value)

@@ -1,0 +1,182 @@
+"""The object store keeps one contract, in a local folder and on S3 (moto's server on a free loopback port)."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import httpx
+import pytest
+from moto.server import ThreadedMotoServer
+
+from serve_app.adapters.object_store import ObjectReader, ObstoreObjectStore, fetch_folder, place_of
+from serve_app.errors import InvalidConfig, PictureNotFound, PictureTooLarge, StorageUnavailable
+
+DATA = b"\x89PNG the bytes of a picture"
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def s3_options() -> Iterator[dict[str, str]]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    options = {
+        "endpoint": f"http://127.0.0.1:{port}",
+        "allow_http": "true",
+        "region": "us-east-1",
+        "access_key_id": "nobody",
+        "secret_access_key": "nothing",
+    }
+    client = boto3.client(
+        "s3",
+        endpoint_url=options["endpoint"],
+        region_name="us-east-1",
+        aws_access_key_id="nobody",
+        aws_secret_access_key="nothing",
+    )
+    client.create_bucket(Bucket="pictures")
+    client.put_object(Bucket="pictures", Key="models/tiny/open_clip_config.json", Body=b"{}")
+    client.put_object(Bucket="pictures", Key="models/tiny/tokenizer/vocab.txt", Body=b"a b c")
+    client.put_object(Bucket="pictures", Key="models/tiny-other/not_this.txt", Body=b"x")
+    client.put_object(Bucket="pictures", Key="odd names/50% ü?.png", Body=DATA)
+    yield options
+    server.stop()
+
+
+@dataclass(frozen=True)
+class Case:
+    store: ObstoreObjectStore
+    root: str
+    options: dict[str, str]
+
+
+@pytest.fixture(params=["folder", "folder with odd name", "s3", "s3 root"])
+def case(request: pytest.FixtureRequest, tmp_path: Path, s3_options: dict[str, str]) -> Case:
+    uri, options = {
+        "folder": (str(tmp_path / "pictures"), {}),
+        "folder with odd name": (str(tmp_path / "ä b%20c"), {}),
+        "s3": ("s3://pictures/some/prefix/", s3_options),
+        "s3 root": ("s3://pictures", s3_options),
+    }[request.param]
+    root = (Path(uri).as_uri() if "://" not in uri else uri.rstrip("/")) + "/"
+    return Case(ObstoreObjectStore(uri, options), root, options)
+
+
+async def test_what_was_put_is_read_by_its_uri(case: Case) -> None:
+    uri = await case.store.put(SHA256, "image/png", DATA)
+    assert uri == f"{case.root}{SHA256[:2]}/{SHA256[2:4]}/{SHA256}.png"
+    assert case.store.root == case.root
+    assert await case.store.read(uri, 1000) == DATA
+    assert await ObjectReader(case.root, case.options).read(uri, 1000) == DATA
+
+
+async def test_a_put_may_be_repeated_also_at_once(case: Case) -> None:
+    uris = await asyncio.gather(*(case.store.put(SHA256, "image/png", DATA) for _ in range(5)))
+    assert len(set(uris)) == 1
+    assert await case.store.read(uris[0], 1000) == DATA
+
+
+async def test_a_store_owns_what_it_wrote_and_nothing_else(case: Case) -> None:
+    uri = await case.store.put(SHA256, "image/png", DATA)
+    assert case.store.owns(uri)
+    for other in (
+        case.root,
+        uri + "x/../..",
+        case.root + "../secret.png",
+        case.root.rstrip("/") + "-other/a.png",
+        "s3://x/" + uri,
+    ):
+        assert not case.store.owns(other), other
+
+
+async def test_a_missing_object_is_not_found(case: Case) -> None:
+    with pytest.raises(PictureNotFound):
+        await case.store.read(case.root + "aa/bb/nothing.png", 1000)
+
+
+async def test_an_object_over_the_limit_is_refused(case: Case) -> None:
+    uri = await case.store.put(SHA256, "image/png", DATA)
+    assert await case.store.read(uri, len(DATA)) == DATA
+    with pytest.raises(PictureTooLarge):
+        await case.store.read(uri, len(DATA) - 1)
+
+
+async def test_a_signed_address_fetches_the_picture_where_the_store_can_sign(case: Case) -> None:
+    url = await case.store.signed_url(await case.store.put(SHA256, "image/png", DATA))
+    if case.root.startswith("file:"):
+        assert url is None
+    else:
+        assert url is not None
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(url)
+        assert answer.content == DATA
+        assert answer.headers["content-type"] == "image/png"
+
+
+async def test_nothing_is_signed_that_the_store_did_not_write(case: Case) -> None:
+    assert await case.store.signed_url("s3://pictures/models/tiny/open_clip_config.json") is None
+
+
+async def test_a_half_written_object_is_written_again(tmp_path: Path) -> None:
+    store = ObstoreObjectStore(str(tmp_path))
+    uri = await store.put(SHA256, "image/png", DATA)
+    (tmp_path / SHA256[:2] / SHA256[2:4] / f"{SHA256}.png").write_bytes(DATA[:5])
+    assert await store.read(uri, 1000) == DATA[:5]
+    assert await store.read(await store.put(SHA256, "image/png", DATA), 1000) == DATA
+
+
+async def test_odd_keys_are_taken_as_they_stand(s3_options: dict[str, str]) -> None:
+    reader = ObjectReader("s3://pictures", s3_options)
+    assert await reader.read("s3://pictures/odd names/50% ü?.png", 1000) == DATA
+
+
+async def test_dots_in_a_key_reach_nothing(s3_options: dict[str, str]) -> None:
+    with pytest.raises(StorageUnavailable):
+        await ObjectReader("s3://pictures", s3_options).read(
+            "s3://pictures/a/../models/tiny/open_clip_config.json", 1000
+        )
+
+
+async def test_a_missing_bucket_is_said_without_naming_the_address(s3_options: dict[str, str]) -> None:
+    store = ObstoreObjectStore("s3://nowhere/x", s3_options)
+    with pytest.raises(StorageUnavailable) as caught:
+        await store.put(SHA256, "image/png", DATA)
+    assert "127.0.0.1" not in caught.value.message
+
+
+async def test_a_storage_that_does_not_answer_is_unavailable(s3_options: dict[str, str]) -> None:
+    store = ObstoreObjectStore("s3://pictures", {**s3_options, "endpoint": "http://127.0.0.1:9"})
+    with pytest.raises(StorageUnavailable) as caught:
+        await store.read("s3://pictures/x.png", 10)
+    assert caught.value.__cause__ is not None
+
+
+def test_an_unknown_option_is_named() -> None:
+    with pytest.raises(InvalidConfig, match="colour"):
+        ObstoreObjectStore("s3://pictures", {"colour": "red"})
+
+
+def test_an_unknown_scheme_is_named() -> None:
+    with pytest.raises(InvalidConfig, match="ftp"):
+        place_of("ftp://host/x")
+
+
+def test_a_folder_is_fetched_whole_and_once(tmp_path: Path, s3_options: dict[str, str]) -> None:
+    folder = Path(fetch_folder("s3://pictures/models/tiny", str(tmp_path / "cache"), s3_options))
+    files = {str(each.relative_to(folder)): each.read_bytes() for each in folder.rglob("*") if each.is_file()}
+    assert files == {"open_clip_config.json": b"{}", "tokenizer/vocab.txt": b"a b c"}
+    assert [each.name for each in (tmp_path / "cache").iterdir()] == [folder.name]
+    (folder / "mark").touch()
+    assert Path(fetch_folder("s3://pictures/models/tiny", str(tmp_path / "cache"), s3_options)) == folder
+    assert (folder / "mark").exists()
+
+
+def test_an_empty_folder_cannot_be_fetched(tmp_path: Path, s3_options: dict[str, str]) -> None:
+    with pytest.raises(PictureNotFound, match="models/none"):
+        fetch_folder("s3://pictures/models/none", str(tmp_path), s3_options)
+    assert list(tmp_path.iterdir()) == []
