@@ -151,7 +151,7 @@ def fetch_folder(uri: str, cache_dir: str, options: Mapping[str, str] | None = N
     """Copy the objects under a URI into a folder of `cache_dir`, once; returns its path. Blocking.
 
     The folder is named after what lies there (names, sizes, tags), so a checkpoint that was replaced is fetched anew. It appears
-    whole or not at all, also when several processes fetch at once. Raises PictureNotFound (nothing lies there), StorageUnavailable.
+    whole or not at all, also when several processes fetch at once. Raises PictureNotFound, StorageUnavailable.
     """
     place = place_of(uri)
     store = _connect(place, options or {})

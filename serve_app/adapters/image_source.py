@@ -1,0 +1,267 @@
+"""Reads pictures by URI under allowed roots only, over https with httpx. Knows nothing of pictures, tables or object stores.
+
+A URI is under a root if it has the same scheme and host and its path begins with all segments of the root's path. Of a file the
+real path counts, links followed. A host's name must not lead to a private address: an allowed root on the internet is no way into
+the network of the service. Answers never name a path that the user did not send.
+"""
+
+import asyncio
+import ipaddress
+import os
+import re
+import socket
+import stat
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+from urllib.parse import unquote, urljoin, urlsplit
+
+import httpx
+
+from serve_app.errors import InvalidConfig, PictureNotFound, PictureTooLarge, StorageUnavailable, UriNotAllowed
+
+ReadObject: TypeAlias = Callable[[str, int], Awaitable[bytes]]
+Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Host and port to IP addresses."""
+
+OBJECT_SCHEMES = frozenset({"s3", "gs", "az"})
+WEB_SCHEMES = frozenset({"http", "https"})
+DEFAULT_PORTS = {"http": 80, "https": 443}
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+MAX_REDIRECTS = 3
+MAX_URI_CHARACTERS = 4096
+CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URI taken apart. `segments`: of the path, percent-decoded but for object keys, which are taken as they stand."""
+
+    scheme: str
+    host: str  # host:port, bucket, or empty for files
+    segments: tuple[str, ...]
+
+    def is_under(self, root: "Address") -> bool:
+        return (self.scheme, self.host) == (root.scheme, root.host) and (
+            self.segments[: len(root.segments)] == root.segments
+        )
+
+
+class UriImageSource:
+    """Implements ports.ImageSource. `read_object` reads s3://, gs:// and az:// with a limit of bytes."""
+
+    def __init__(
+        self,
+        allowed_roots: Sequence[str],
+        *,
+        read_object: ReadObject,
+        max_bytes: int,
+        timeout_s: float,
+        resolve: Resolve | None = None,
+    ) -> None:
+        self._roots = [_root(root) for root in allowed_roots]
+        self._read_object = read_object
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._resolve = resolve or _resolved
+        # Made once: loading the certificates takes longer than most fetches. Without a root on https none is ever asked for.
+        needs_tls = any(root.scheme == "https" for root in self._roots)
+        self._tls = httpx.create_ssl_context() if needs_tls else False
+
+    async def fetch(self, uri: str) -> bytes:
+        """The bytes behind a URI. Raises UriNotAllowed, PictureNotFound, PictureTooLarge, StorageUnavailable."""
+        address = parse(uri)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                if address.scheme == "file":
+                    return await asyncio.to_thread(self._read_file, "/" + "/".join(address.segments))
+                self._check(address)
+                if address.scheme in OBJECT_SCHEMES:
+                    return await self._read_object(uri, self._max_bytes)
+                return await self._read_web(uri)
+        except TimeoutError as error:
+            raise StorageUnavailable(f"the picture could not be fetched within {self._timeout_s:g} seconds") from error
+
+    def _check(self, address: Address) -> Address:
+        """The root that the address is under."""
+        for root in self._roots:
+            if address.is_under(root):
+                return root
+        raise UriNotAllowed("the service does not read pictures from this address")
+
+    def _read_file(self, path: str) -> bytes:
+        real = os.path.realpath(path)
+        self._check(Address("file", "", _segments(real)))
+        try:
+            # The checked file itself, no link put in its place meanwhile; and never waiting for a named pipe.
+            handle = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            raise PictureNotFound("there is no readable file under this address") from error
+        try:
+            state = os.fstat(handle)
+            if not stat.S_ISREG(state.st_mode):
+                raise PictureNotFound("there is no file under this address")
+            self._check_size(state.st_size)
+            with open(handle, "rb", closefd=False) as file:
+                data = file.read(self._max_bytes + 1)
+        finally:
+            os.close(handle)
+        self._check_size(len(data))
+        return data
+
+    async def _read_web(self, uri: str) -> bytes:
+        # No environment: a proxy named there would resolve names by itself.
+        async with httpx.AsyncClient(verify=self._tls, trust_env=False, timeout=self._timeout_s) as client:
+            for _ in range(MAX_REDIRECTS + 1):
+                request = await self._request(client, uri)
+                try:
+                    answer = await client.send(request, stream=True)
+                    try:
+                        if not answer.has_redirect_location:
+                            return await self._body(answer)
+                        uri = _redirected(uri, answer.headers["location"])
+                    finally:
+                        await answer.aclose()
+                except httpx.HTTPError as error:
+                    raise StorageUnavailable("the server of the picture does not answer as it should") from error
+        raise StorageUnavailable(f"the server of the picture redirects more than {MAX_REDIRECTS} times")
+
+    async def _request(self, client: httpx.AsyncClient, uri: str) -> httpx.Request:
+        """Checks the address, also that of a redirect, and names the checked IP: the name might lead elsewhere a moment later."""
+        address = parse(uri)
+        root = self._check(address)
+        try:
+            url = httpx.URL(uri)
+            port = url.port or DEFAULT_PORTS[url.scheme]
+        except (httpx.InvalidURL, KeyError) as error:
+            raise UriNotAllowed("the address of the picture is malformed") from error
+        if f"{url.host}:{port}" != address.host:  # two parsers that disagree are how such checks are passed by
+            raise UriNotAllowed("the address of the picture is malformed")
+        ip = await self._public_ip(url.host, port, root)
+        return client.build_request(
+            "GET",
+            url.copy_with(host=ip, fragment=None),
+            # Identity: what unpacks on the way could be larger than what was counted.
+            headers={"Host": url.netloc.decode("ascii"), "Accept-Encoding": "identity", "User-Agent": "crossmodal"},
+            extensions={"sni_hostname": url.host},
+        )
+
+    async def _public_ip(self, host: str, port: int, root: Address) -> str:
+        try:
+            found = await self._resolve(host, port)
+        except OSError as error:
+            raise StorageUnavailable("the server of the picture has no address") from error
+        if not found:
+            raise StorageUnavailable("the server of the picture has no address")
+        if not _is_local_by_name(root.host) and not all(is_public(ip) for ip in found):
+            raise UriNotAllowed("the service does not read pictures from this address")
+        return min(found, key=lambda ip: ":" in ip)  # IPv4 first: not every machine can reach the other
+
+    async def _body(self, answer: httpx.Response) -> bytes:
+        if answer.status_code >= 500 or answer.status_code == 429:
+            raise StorageUnavailable(f"the server of the picture answers with status {answer.status_code}")
+        if answer.status_code != 200:
+            raise PictureNotFound(f"the server of the picture answers with status {answer.status_code}")
+        if answer.headers.get("content-length", "").isdecimal():
+            self._check_size(int(answer.headers["content-length"]))
+        body = bytearray()
+        async for chunk in answer.aiter_raw():
+            body += chunk
+            self._check_size(len(body))
+        return bytes(body)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise PictureTooLarge(f"the picture file has more than {self._max_bytes} bytes")
+
+
+def parse(uri: str) -> Address:
+    """A user's URI, refused if it is malformed or tries to climb. Raises UriNotAllowed."""
+    if len(uri) > MAX_URI_CHARACTERS or CONTROL.search(uri) or _has_surrogates(uri):
+        raise UriNotAllowed("the address of the picture is malformed")
+    scheme, separator, rest = uri.partition("://")
+    scheme = scheme.lower()
+    if not separator or scheme not in OBJECT_SCHEMES | WEB_SCHEMES | {"file"}:
+        raise UriNotAllowed("the address of a picture begins with file://, s3://, gs://, az://, https:// or http://")
+    if scheme in OBJECT_SCHEMES:
+        host, _, path = rest.partition("/")
+    else:
+        host, path = _host_and_path(uri, scheme)
+    if scheme != "file" and "//" in "/" + path.removeprefix(
+        "/" if scheme in WEB_SCHEMES else ""
+    ):  # which the two sides might read differently
+        raise UriNotAllowed("the address of the picture has an empty part")
+    # Decoded once more than anybody will: neither here nor behind a lenient server may ".." mean its parent.
+    if CONTROL.search(unquote(path)) or any(unquote(part) in (".", "..") for part in path.split("/")):
+        raise UriNotAllowed("the address of the picture climbs through folders")
+    return Address(scheme, host, _segments(path))
+
+
+def _host_and_path(uri: str, scheme: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise UriNotAllowed("the address of the picture is malformed") from error
+    path = unquote(parts.path)
+    if scheme == "file":
+        if host not in ("", "localhost") or parts.query or parts.fragment:
+            raise UriNotAllowed("a file:// address names no host, query or fragment")
+        return "", path
+    if not host or parts.username is not None or parts.password is not None:
+        raise UriNotAllowed("an https:// address names a host and no password")
+    return f"{host}:{port or DEFAULT_PORTS[scheme]}", path
+
+
+def _root(root: str) -> Address:
+    """A root of the configuration: a URI, or the path of a folder. Raises InvalidConfig."""
+    uri = root if "://" in root else "file://" + root.replace("%", "%25")
+    try:
+        address = parse(uri)
+    except UriNotAllowed as error:
+        raise InvalidConfig(f"{root!r} cannot be an allowed root: {error.message}") from error
+    if address.scheme == "file":
+        return Address("file", "", _segments(os.path.realpath("/" + "/".join(address.segments))))
+    return address
+
+
+def _segments(path: str) -> tuple[str, ...]:
+    return tuple(part for part in path.split("/") if part)
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _redirected(uri: str, location: str) -> str:
+    try:
+        return urljoin(uri, location)
+    except ValueError as error:
+        raise StorageUnavailable("the server of the picture redirects to a malformed address") from error
+
+
+def is_public(ip: str) -> bool:
+    """Whether an IP address lies on the internet: not private, loopback, link-local, multicast, nor one of these as IPv6."""
+    address = ipaddress.ip_address(ip.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and address in NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        address = inner or address
+    return address.is_global and not address.is_multicast
+
+
+def _is_local_by_name(host: str) -> bool:
+    """Whether a root names a private address itself; then it is meant."""
+    name = host.rpartition(":")[0]
+    if name == "localhost":
+        return True
+    try:
+        return not is_public(name)
+    except ValueError:
+        return False
+
+
+async def _resolved(host: str, port: int) -> Sequence[str]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(each[4][0]) for each in found]
