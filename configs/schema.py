@@ -31,6 +31,10 @@ class EncoderConfig(Section):
     )
     max_batch_size: int = Field(default=32, ge=1, description="Most items that go through a tower at once.")
     max_queued_items: int = Field(default=1024, ge=1, description="Items that may wait in a replica; more are refused.")
+    options: dict[str, str] = Field(
+        default_factory=dict,
+        description="Options of the object store that holds the checkpoint (`endpoint`, `region`, ...).",
+    )
     cache_dir: str = Field(default="var/models", description="Where checkpoints from object storage are kept.")
 
 

@@ -1,11 +1,13 @@
 """Gateway: HTTP. Parses, fans out, renders. No model, no table, no torch."""
 
+from typing import Any
+
 from ray.serve.handle import DeploymentHandle
+from serve_app.http.app import HttpLimits, create_app
 from starlette.applications import Starlette
 
 from configs.schema import AppConfig
 from deployments.remote import RemoteIndexer, RemotePreprocessor, RemoteRetriever, RemoteTextEncoder
-from serve_app.http.app import HttpLimits, create_app
 from serve_app.services.documents import DocumentService
 from serve_app.services.search import SearchService
 from serve_app.services.status import StatusService
@@ -15,10 +17,10 @@ class Gateway:
     def __init__(
         self,
         config: AppConfig,
-        text_encoder: DeploymentHandle,
-        preprocessor: DeploymentHandle,
-        retriever: DeploymentHandle,
-        indexer: DeploymentHandle,
+        text_encoder: DeploymentHandle[Any],
+        preprocessor: DeploymentHandle[Any],
+        retriever: DeploymentHandle[Any],
+        indexer: DeploymentHandle[Any],
     ) -> None:
         self._config = config
         self._texts = RemoteTextEncoder(text_encoder, config.calls)

@@ -26,10 +26,11 @@ def build(args: GraphArgs) -> Application:
     """
     config = load_config(args.profile, args.overrides)
 
-    text_encoder = serve.deployment(TextEncoder).bind(config.encoder, config.text)
-    image_encoder = serve.deployment(ImageEncoder).bind(config.encoder)
-    preprocessor = serve.deployment(Preprocessor).bind(config.pictures, config.storage, config.calls, image_encoder)
-    retriever = serve.deployment(Retriever).bind(config.table, config.search)
-    indexer = serve.deployment(Indexer).bind(config.table, config.search)
-    gateway = serve.deployment(serve.ingress()(Gateway))
-    return gateway.bind(config, text_encoder, preprocessor, retriever, indexer)
+    deployment = serve.deployment()
+
+    text_encoder = deployment(TextEncoder).bind(config.encoder, config.text)
+    image_encoder = deployment(ImageEncoder).bind(config.encoder)
+    preprocessor = deployment(Preprocessor).bind(config.pictures, config.storage, config.calls, image_encoder)
+    retriever = deployment(Retriever).bind(config.table, config.search)
+    indexer = deployment(Indexer).bind(config.table, config.search)
+    return deployment(serve.ingress()(Gateway)).bind(config, text_encoder, preprocessor, retriever, indexer)

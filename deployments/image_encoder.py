@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from configs.schema import EncoderConfig
+from deployments.checkpoints import tower_arguments
 from serve_app.services.encoding import EncodingService
 from serve_app.types import Embedding, EncoderCard, ItemFailure, Pixels
 
@@ -12,13 +13,7 @@ class ImageEncoder:
         # Here and not above: the builder and the other deployments import this file, and must stay without torch.
         from serve_app.adapters.open_clip import load_image_tower
 
-        tower = load_image_tower(
-            model=encoder.model,
-            pretrained=encoder.pretrained,
-            device=encoder.device,
-            precision=encoder.precision,
-            cache_dir=encoder.cache_dir,
-        )
+        tower = load_image_tower(**tower_arguments(encoder))
         self._card = tower.card
         self._service = EncodingService[Pixels](
             tower.encode, max_batch_size=encoder.max_batch_size, max_queued_items=encoder.max_queued_items

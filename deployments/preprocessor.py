@@ -1,6 +1,7 @@
 """Preprocessor: everything that touches the bytes of pictures, before they become vectors. No model, no table, no torch."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
@@ -15,7 +16,7 @@ from serve_app.types import EmbeddedPicture, ItemFailure, PictureContent, Pictur
 
 class Preprocessor:
     def __init__(
-        self, pictures: PictureConfig, storage: StorageConfig, calls: CallConfig, image_encoder: DeploymentHandle
+        self, pictures: PictureConfig, storage: StorageConfig, calls: CallConfig, image_encoder: DeploymentHandle[Any]
     ) -> None:
         store = ObstoreObjectStore(storage.uri, storage.options, signed_url_s=storage.signed_url_s)
         self._service = PictureService(

@@ -42,7 +42,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 class Target:
     """One deployment, by its handle."""
 
-    def __init__(self, handle: DeploymentHandle, calls: CallConfig) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig) -> None:
         self._handle = handle
         self._calls = calls
 
@@ -101,7 +101,7 @@ def translate(error: Exception, deployment: str) -> CrossmodalError:
 class RemoteTextEncoder:
     """ports.TextEncoding by the TextEncoder."""
 
-    def __init__(self, handle: DeploymentHandle, calls: CallConfig) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig) -> None:
         self._target = Target(handle, calls)
         self._texts: Batcher[str, Embedding | ItemFailure] = self._target.coalesced("encode_texts")
 
@@ -116,7 +116,7 @@ class RemoteTextEncoder:
 class RemoteImageEncoder:
     """ports.PixelEncoding by the ImageEncoder."""
 
-    def __init__(self, handle: DeploymentHandle, calls: CallConfig) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig) -> None:
         self._target = Target(handle, calls)
         self._pictures: Batcher[Pixels, Embedding | ItemFailure] = self._target.coalesced("encode_pixels")
 
@@ -131,9 +131,11 @@ class RemoteImageEncoder:
 class RemotePreprocessor:
     """ports.PictureWork by the Preprocessor."""
 
-    def __init__(self, handle: DeploymentHandle, calls: CallConfig) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig) -> None:
         self._target = Target(handle, calls)
-        self._tasks: Batcher[PictureTask, EmbeddedPicture | ItemFailure] = self._target.coalesced_files("embed_pictures")
+        self._tasks: Batcher[PictureTask, EmbeddedPicture | ItemFailure] = self._target.coalesced_files(
+            "embed_pictures"
+        )
         self._uris: Batcher[str, str | ItemFailure] = self._target.coalesced_files("identify_pictures")
 
     async def embed_pictures(self, tasks: Sequence[PictureTask]) -> list[EmbeddedPicture | ItemFailure]:
@@ -154,7 +156,7 @@ class RemotePreprocessor:
 class RemoteRetriever:
     """ports.Retrieval by the Retriever."""
 
-    def __init__(self, handle: DeploymentHandle, calls: CallConfig) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig) -> None:
         self._target = Target(handle, calls)
         self._queries: Batcher[VectorQuery, SearchPage | ItemFailure] = self._target.coalesced("search")
         self._ids: Batcher[str, StoredDocument | None] = self._target.coalesced("get")
@@ -173,7 +175,7 @@ class RemoteRetriever:
 class RemoteIndexer:
     """ports.Indexing by the Indexer."""
 
-    def __init__(self, handle: DeploymentHandle, calls: CallConfig) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig) -> None:
         self._target = Target(handle, calls)
         self._records: Batcher[Record, UpsertOutcome | ItemFailure] = self._target.coalesced("upsert")
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from configs.schema import EncoderConfig, TextConfig
+from deployments.checkpoints import tower_arguments
 from serve_app.services.encoding import EncodingService
 from serve_app.types import Embedding, EncoderCard, ItemFailure
 
@@ -13,11 +14,7 @@ class TextEncoder:
         from serve_app.adapters.open_clip import load_text_tower
 
         tower = load_text_tower(
-            model=encoder.model,
-            pretrained=encoder.pretrained,
-            device=encoder.device,
-            precision=encoder.precision,
-            cache_dir=encoder.cache_dir,
+            **tower_arguments(encoder),
             max_tokenised_characters=text.max_tokenised_characters,
             max_word_characters=text.max_word_characters,
         )
