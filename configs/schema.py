@@ -138,6 +138,8 @@ class CallConfig(Section):
     max_in_flight: int = Field(
         default=2, ge=1, description="Calls under way per caller and target while neighbours gather."
     )
+    max_pictures_per_call: int = Field(default=8, ge=1, description="Most picture files that travel as one call.")
+    max_picture_calls: int = Field(default=8, ge=1, description="Calls with picture files under way per caller.")
     max_queued_items: int = Field(
         default=2048, ge=1, description="Items that may wait at the caller; more are refused."
     )

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+from configs.load import PROFILES, load_config
+from configs.schema import AppConfig, GraphArgs
+from serve_app.errors import InvalidConfig
+
+ROOT = Path(__file__).parents[3]
+SERVE_FILES = [ROOT / "serve_config.yaml", *sorted((ROOT / "configs" / "serve").glob("*.yaml"))]
+DEPLOYMENTS = {"Gateway", "Preprocessor", "ImageEncoder", "TextEncoder", "Retriever", "Indexer"}
+
+
+@pytest.mark.parametrize("profile", sorted(path.stem for path in PROFILES.glob("*.yaml")))
+def test_every_profile_is_valid(profile: str) -> None:
+    assert load_config(profile, environment={}).table.uri
+
+
+def test_later_layers_win_and_relative_paths_start_at_home() -> None:
+    config = load_config(
+        "demo",
+        {"table": {"name": "mine", "uri": "from/overrides"}},
+        {
+            "CROSSMODAL_TABLE__URI": "from/environment",
+            "CROSSMODAL_HOME": "/data",
+            "CROSSMODAL_HTTP__MAX_DOCUMENTS": "7",
+        },
+    )
+    assert (config.table.name, config.table.uri, config.http.max_documents) == ("mine", "/data/from/environment", 7)
+    assert load_config("demo", {"table": {"uri": "s3://b/t"}}, {}).table.uri == "s3://b/t"
+
+
+@pytest.mark.parametrize(
+    ("profile", "overrides", "environment", "named"),
+    [
+        ("nobody", {}, {}, "nobody"),
+        ("demo", {"table": {"url": "x"}}, {}, "table.url"),
+        ("demo", {"tabel": {"uri": "x"}}, {}, "tabel"),
+        ("demo", {"search": {"max_limit": 0}}, {}, "search.max_limit"),
+        ("demo", {}, {"CROSSMODAL_TABLE": "x"}, "CROSSMODAL_TABLE"),
+    ],
+)
+def test_a_wrong_key_is_named(
+    profile: str, overrides: dict[str, dict[str, object]], environment: dict[str, str], named: str
+) -> None:
+    with pytest.raises(InvalidConfig, match=named):
+        load_config(profile, overrides, environment)
+
+
+def test_a_configuration_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        AppConfig().table.uri = "elsewhere"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("path", SERVE_FILES, ids=lambda path: path.name)
+def test_a_serve_file_fits_serves_own_schema_and_sets_every_deployment_by_itself(path: Path) -> None:
+    (application,) = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text())).applications
+    args = GraphArgs.model_validate(application.args)
+    assert load_config(args.profile, args.overrides, {})
+    given = {deployment.name: deployment.model_dump(exclude_unset=True) for deployment in application.deployments}
+    assert set(given) == DEPLOYMENTS
+    for name, settings in given.items():
+        wanted = {
+            "max_ongoing_requests",
+            "max_queued_requests",
+            "autoscaling_config",
+            "ray_actor_options",
+            "health_check_period_s",
+        }
+        assert wanted <= set(settings), name
+        assert settings["max_queued_requests"] > 0, name
+    assert given["Indexer"]["autoscaling_config"]["max_replicas"] == 1
+
+
+def test_gpus_are_a_matter_of_configuration_alone() -> None:
+    def gpus(path: Path) -> dict[str, float]:
+        (application,) = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text())).applications
+        return {each.name: each.ray_actor_options.model_dump().get("num_gpus") or 0 for each in application.deployments}
+
+    assert set(gpus(ROOT / "serve_config.yaml").values()) == {0}
+    assert {name for name, share in gpus(ROOT / "configs/serve/gpu.yaml").items() if 0 < share < 1} == {
+        "ImageEncoder",
+        "TextEncoder",
+    }
