@@ -187,9 +187,8 @@ def parse(uri: str) -> Address:
         host, _, path = rest.partition("/")
     else:
         host, path = _host_and_path(uri, scheme)
-    if scheme != "file" and "//" in "/" + path.removeprefix(
-        "/" if scheme in WEB_SCHEMES else ""
-    ):  # which the two sides might read differently
+    # An empty part, which the two sides might read differently.
+    if scheme != "file" and "//" in "/" + path.removeprefix("/" if scheme in WEB_SCHEMES else ""):
         raise UriNotAllowed("the address of the picture has an empty part")
     # Decoded once more than anybody will: neither here nor behind a lenient server may ".." mean its parent.
     if CONTROL.search(unquote(path)) or any(unquote(part) in (".", "..") for part in path.split("/")):

@@ -1,152 +1,108 @@
-"""The towers of an OpenCLIP model: named, loaded, described and run. The only place of the service that imports torch.
+"""The towers of an OpenCLIP model: found by name, loaded, described and run. The only place of the service that imports torch.
 
-Promises the model's own preprocessing and tokeniser, weights that were really loaded, and unit vectors in float32. Knows
-nothing of batching, of Ray, or of picture files: an image tower takes pixels of the size that its card asks for.
+Promises the model's own preprocessing and tokeniser, weights that were really loaded (no random ones, no remote code), only one
+tower in memory, and unit vectors in float32. Knows nothing of batching, Ray, object storage or picture files.
 """
 
-import hashlib
-import html
-import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
 import torch
+from open_clip.factory import _find_checkpoint_in_dir as find_weights
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf, get_pretrained_cfg
 
+from serve_app.adapters.checkpoint import CONFIG_NAME, Checkpoint, fingerprint_of, image_preprocessing, read_config
+from serve_app.adapters.tokenising import BoundedTokenizer
 from serve_app.errors import InternalError, ModelUnavailable
-from serve_app.types import Embedding, EncoderCard, ImagePreprocessing, ItemFailure, Pixels
+from serve_app.types import Embedding, EncoderCard, ItemFailure, Pixels
 
 DEMO_MODEL = Path(__file__).parents[1] / "demo" / "model"
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# What a text tower consists of in `open_clip.CLIP`, which has no submodule for it; other classes have `text`.
-_TEXT_PARTS = ("transformer", "token_embedding", "positional_embedding", "ln_final", "text_projection", "attn_mask")
-# The tokeniser remembers every word it ever met.
-_MAX_REMEMBERED_WORDS = 50_000
-_PREPROCESSING_KEYS = ("mean", "std", "interpolation", "resize_mode")
-
-
-@dataclass(frozen=True, slots=True)
-class _Checkpoint:
-    """A model by OpenCLIP's own names, the file of its weights, and preprocessing where OpenCLIP would guess it."""
-
-    name: str
-    pretrained: str | None
-    model_cfg: Mapping[str, Any]
-    weights: Path
-    preprocessing: Mapping[str, Any] | None = None
+OPEN_CLIP_PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+WAYS = ("mean", "std", "interpolation", "resize_mode")
 
 
 class OpenClipImageTower:
-    """ports.ImageTower: pixels are normalised on the device with the model's own mean and deviation."""
+    """Implements ports.ImageTower. Keeps the image tower of the model, in `card.precision` on `card.device`."""
 
     def __init__(self, model: Any, card: EncoderCard) -> None:
         self.card = card
-        self._runner = _Runner(card)
-        for part in ("text", "text_decoder", *_TEXT_PARTS):
-            _drop(model, part)
-        self._model = model.to(card.device)
-        shape = (1, 3, 1, 1)
-        self._mean = torch.tensor(card.preprocessing.mean, device=card.device).view(shape)
-        self._std = torch.tensor(card.preprocessing.std, device=card.device).view(shape)
+        self.module = model.visual.to(card.device)
+        self._dtype = open_clip.get_input_dtype(OPEN_CLIP_PRECISIONS[card.precision])
+        self._mean = torch.tensor(card.preprocessing.mean, device=card.device).view(1, 3, 1, 1)
+        self._std = torch.tensor(card.preprocessing.std, device=card.device).view(1, 3, 1, 1)
 
     def encode(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:
-        """An embedding for each uint8 [height, width, 3] of the card's size; a wrong shape fails alone."""
+        """An embedding for each uint8 [height, width, 3] of the card's size; a wrong shape fails alone. Raises InternalError."""
         wanted = (self.card.preprocessing.height, self.card.preprocessing.width, 3)
-        good = [picture for picture in pictures if picture.shape == wanted and picture.dtype == np.uint8]
-        vectors = iter(self._runner.run(self._forward, np.stack(good)) if good else [])
-        return [
-            next(vectors)
-            if picture.shape == wanted and picture.dtype == np.uint8
-            else ItemFailure(InternalError.code, f"pixels have the shape {picture.shape}, the model wants {wanted}")
-            for picture in pictures
-        ]
+        fits = [picture.shape == wanted and picture.dtype == np.uint8 for picture in pictures]
+        sound = [picture for picture, good in zip(pictures, fits, strict=True) if good]
+        embeddings = iter(self._encode(np.stack(sound)) if sound else [])
+        misfit = ItemFailure(InternalError.code, f"the encoder takes uint8 pixels of the shape {wanted}")
+        return [next(embeddings) if good else misfit for good in fits]
 
-    def _forward(self, pixels: Pixels) -> torch.Tensor:
-        batch = torch.from_numpy(pixels).to(self.card.device).permute(0, 3, 1, 2).float()
-        features: torch.Tensor = self._model.encode_image((batch / 255.0 - self._mean) / self._std)
-        return features
+    def _encode(self, pixels: Pixels) -> list[Embedding | ItemFailure]:
+        try:
+            with torch.inference_mode():
+                batch = torch.from_numpy(pixels).to(self.card.device).permute(0, 3, 1, 2).float().div_(255)
+                features = self.module(batch.sub_(self._mean).div_(self._std).to(self._dtype))
+                return as_embeddings(features, self.card, [False] * len(pixels))
+        except RuntimeError as error:
+            raise InternalError("the image encoder failed") from error
 
 
 class OpenClipTextTower:
-    """ports.TextTower: bounded before it is tokenised, with the model's own tokeniser."""
+    """Implements ports.TextTower. Keeps the text tower of the model, in `card.precision` on `card.device`, and its tokeniser."""
 
-    def __init__(
-        self, model: Any, tokenizer: Any, card: EncoderCard, *, max_tokenised_characters: int, max_word_characters: int
-    ) -> None:
+    def __init__(self, model: Any, tokenizer: BoundedTokenizer, card: EncoderCard) -> None:
         self.card = card
-        self._runner = _Runner(card)
-        _drop(model, "visual")
-        self._model = model.to(card.device)
+        for other in ("visual", "text_decoder"):  # text_decoder: CoCa's captioning part
+            if hasattr(model, other):
+                delattr(model, other)
+        self.module = model.to(card.device)
         self._tokenizer = tokenizer
-        self._max_characters = max_tokenised_characters
-        self._long_word = re.compile(rf"(\S{{{max_word_characters}}})\S+")
-        self._special = re.compile("|".join(map(re.escape, _special_tokens(tokenizer))), re.IGNORECASE)
 
     def encode(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:
-        """An embedding for each text; `truncated` where the tower did not read all of it."""
-        bounded = [self._bounded(text) for text in texts]
-        cut = [was_cut or self._is_too_long(text) for text, was_cut in bounded]
-        return self._runner.run(self._forward, [text for text, _ in bounded], cut)
-
-    def _bounded(self, text: str) -> tuple[str, bool]:
-        """The text as the tokeniser may have it, and whether something was cut.
-
-        A tag such as <end_of_text> in a user's text would be a real token and hide what follows. Cleaning comes first: it
-        is what turns &lt;end_of_text&gt; into one. Its own work may not grow without bound either.
-        """
-        short = text[: self._max_characters]
-        words = self._long_word.sub(r"\1", short)
-        clean = self._tokenizer.clean_fn(html.unescape(html.unescape(words)))
-        harmless = self._special.sub(lambda tag: f"{tag.group()[:1]} {tag.group()[1:]}", clean)
-        return self._long_word.sub(r"\1", harmless), len(words) < len(text)
-
-    def _is_too_long(self, text: str) -> bool:
-        if hasattr(self._tokenizer, "encode"):
-            return len(self._tokenizer.encode(text)) + 2 > self.card.context_length
-        return len(self._tokenizer.tokenizer(text, truncation=False)["input_ids"]) > self.card.context_length
-
-    def _forward(self, texts: Sequence[str]) -> torch.Tensor:
-        tokens = self._tokenizer(list(texts)).to(self.card.device)
-        remembered = getattr(self._tokenizer, "cache", None)
-        if remembered is not None and len(remembered) > _MAX_REMEMBERED_WORDS:
-            for word in list(remembered)[: len(remembered) // 2]:
-                if word not in self._tokenizer.encoder:
-                    del remembered[word]
-        features: torch.Tensor = self._model.encode_text(tokens)
-        return features
+        """An embedding for each text; `truncated` where the tower did not read all of it. Raises InternalError."""
+        if not texts:
+            return []
+        tokens, truncated = self._tokenizer(texts)
+        try:
+            with torch.inference_mode():
+                features = self.module.encode_text(torch.from_numpy(tokens).to(self.card.device))
+                return as_embeddings(features, self.card, truncated)
+        except RuntimeError as error:
+            raise InternalError("the text encoder failed") from error
 
 
-class _Runner:
-    """Runs a tower in its precision and makes unit vectors of what comes out."""
-
-    def __init__(self, card: EncoderCard) -> None:
-        self._card = card
-
-    def run(self, forward: Any, batch: Any, cut: Sequence[bool] | None = None) -> list[Embedding | ItemFailure]:
-        low = self._card.precision != "float32"
-        with torch.inference_mode(), torch.autocast(self._card.device, _DTYPES[self._card.precision], enabled=low):
-            features = forward(batch)
-        # Normalise in float32: norms in half precision reorder close hits.
-        features = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
-        flags = cut or [False] * len(features)
-        return [
-            Embedding(vector.copy(), self._card.fingerprint, truncated)
-            if np.isfinite(vector).all() and vector.any()
-            else ItemFailure(InternalError.code, "the model gave no finite vector for this item")
-            for vector, truncated in zip(features, flags, strict=True)
-        ]
+def as_embeddings(features: Any, card: EncoderCard, truncated: Sequence[bool]) -> list[Embedding | ItemFailure]:
+    """Unit vectors of a tower's features [n, dimension]; a row without a direction fails alone."""
+    pooled = features[0] if isinstance(features, tuple) else features  # CoCa's towers give their tokens as well
+    # Normalise in float32: norms in half precision reorder close hits.
+    rows = torch.nn.functional.normalize(pooled.float(), dim=-1).cpu().numpy()
+    failure = ItemFailure(InternalError.code, "the model gave no finite vector for this item")
+    return [
+        Embedding(row.copy(), card.fingerprint, cut) if np.isfinite(row).all() and row.any() else failure
+        for row, cut in zip(rows, truncated, strict=True)
+    ]
 
 
 def load_image_tower(
-    *, model: str, pretrained: str | None = None, device: str = "auto", precision: str = "auto"
+    *,
+    model: str,
+    pretrained: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
 ) -> OpenClipImageTower:
-    """The image tower of a model (see EncoderConfig for its names). Raises ModelUnavailable."""
-    loaded, _, card = _load(model, pretrained, device, precision)
+    """The image tower of a model (see EncoderConfig for its names). `threads`: of torch, for all of the process.
+
+    Raises ModelUnavailable with one sentence.
+    """
+    loaded, _, card = _load(model, pretrained, device, precision, threads)
     return OpenClipImageTower(loaded, card)
 
 
@@ -156,142 +112,154 @@ def load_text_tower(
     pretrained: str | None = None,
     device: str = "auto",
     precision: str = "auto",
+    threads: int | None = None,
     max_tokenised_characters: int = 4_000,
     max_word_characters: int = 64,
 ) -> OpenClipTextTower:
-    """The text tower and tokeniser of a model (see EncoderConfig for its names). Raises ModelUnavailable."""
-    loaded, tokenizer, card = _load(model, pretrained, device, precision)
-    return OpenClipTextTower(
-        loaded,
+    """The text tower and tokeniser of a model (see EncoderConfig for its names). `threads`: of torch, for all of the process.
+
+    Raises ModelUnavailable with one sentence.
+    """
+    loaded, checkpoint, card = _load(model, pretrained, device, precision, threads)
+    try:
+        tokenizer = open_clip.get_tokenizer(checkpoint.name)
+    except Exception as error:
+        raise ModelUnavailable(f"the tokeniser of {card.model} cannot be loaded: {_first_line(error)}") from error
+    bounded = BoundedTokenizer(
         tokenizer,
-        card,
-        max_tokenised_characters=max_tokenised_characters,
+        card.context_length,
+        max_characters=max_tokenised_characters,
         max_word_characters=max_word_characters,
     )
+    return OpenClipTextTower(loaded, bounded, card)
 
 
-def _load(model: str, pretrained: str | None, device: str, precision: str) -> tuple[Any, Any, EncoderCard]:
+def _load(
+    model: str, pretrained: str | None, device: str, precision: str, threads: int | None
+) -> tuple[Any, Checkpoint, EncoderCard]:
+    if threads is not None:
+        torch.set_num_threads(threads)
+    where = _device(device)
+    how = _precision(precision, where)
+    shown = _shown(model, pretrained)
     try:
         checkpoint = _find(f"local-dir:{DEMO_MODEL}" if model == "demo" else model, pretrained)
         loaded = open_clip.create_model(
             checkpoint.name,
             pretrained=checkpoint.pretrained,
-            force_preprocess_cfg=dict(checkpoint.preprocessing) if checkpoint.preprocessing else None,
-            require_pretrained=True,  # else a missing file means random weights and a log line
+            precision=OPEN_CLIP_PRECISIONS[how],
+            force_preprocess_cfg=dict(checkpoint.preprocessing or {}),
+            require_pretrained=True,  # else a missing file means random weights and a line in the log
             weights_only=True,
-        ).eval()
-        tokenizer = open_clip.get_tokenizer(checkpoint.name)
-    except ModelUnavailable:
-        raise
+        ).eval()  # OpenCLIP gives models in training mode, where one picture's vector depends on its neighbours
+        preprocessing = image_preprocessing(open_clip.get_model_preprocess_cfg(loaded))
+        fingerprint = fingerprint_of(checkpoint, preprocessing)
+    except ModelUnavailable as error:
+        raise ModelUnavailable(f"the model {' '.join(shown).strip()} cannot be loaded: {error.message}") from error
     except Exception as error:
-        named = model if pretrained is None else f"{model} ({pretrained})"
-        raise ModelUnavailable(f"the model {named} cannot be loaded: {str(error).splitlines()[0][:300]}") from error
-    preprocessing = _preprocessing(open_clip.get_model_preprocess_cfg(loaded))
-    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        raise ModelUnavailable(f"the model {' '.join(shown).strip()} cannot be loaded: {_first_line(error)}") from error
     card = EncoderCard(
-        model=model,
-        pretrained=pretrained or "",
-        fingerprint=_fingerprint(checkpoint, preprocessing, tokenizer),
-        dimension=int(checkpoint.model_cfg["embed_dim"]),
-        context_length=int(tokenizer.context_length),
+        model=shown[0],
+        pretrained=shown[1],
+        fingerprint=fingerprint,
+        dimension=checkpoint.dimension,
+        context_length=checkpoint.context_length,
         preprocessing=preprocessing,
         device=where,
-        precision=_precision(precision, where),
+        precision=how,
     )
-    return loaded, tokenizer, card
+    return loaded, checkpoint, card
 
 
-def _find(model: str, pretrained: str | None) -> _Checkpoint:
+def _find(model: str, pretrained: str | None) -> Checkpoint:
+    """The files of a model, fetched from a hub if need be. Raises ModelUnavailable, and whatever OpenCLIP raises."""
     if model.startswith("local-dir:"):
         return _in_folder(model, Path(model.removeprefix("local-dir:")))
     if model.startswith("hf-hub:"):
         repository = model.removeprefix("hf-hub:")
-        config = json.loads(Path(download_pretrained_from_hf(repository, filename="open_clip_config.json")).read_text())
-        return _Checkpoint(model, None, config["model_cfg"], Path(download_pretrained_from_hf(repository)))
-    config = open_clip.get_model_config(model)
-    if config is None:
-        raise ModelUnavailable(f"OpenCLIP knows no architecture {model!r}")
+        config = Path(download_pretrained_from_hf(repository, filename=CONFIG_NAME))
+        weights = Path(download_pretrained_from_hf(repository))
+        return Checkpoint(model, None, read_config(config.parent)["model_cfg"], weights)
+    architecture = open_clip.get_model_config(model)
+    if architecture is None:
+        raise ModelUnavailable("OpenCLIP knows no such architecture")
     if pretrained is None:
-        raise ModelUnavailable(f"{model} needs `pretrained`: a tag of OpenCLIP or the path of a checkpoint")
+        raise ModelUnavailable("an architecture needs `pretrained`, a tag of OpenCLIP or the path of a checkpoint")
     tagged = get_pretrained_cfg(model, pretrained)
-    if tagged:
-        return _Checkpoint(model, pretrained, config, Path(download_pretrained(tagged)))
-    file = Path(pretrained)
+    if not tagged:
+        return _of_file(model, architecture, Path(pretrained))
+    if bool(tagged.get("quick_gelu")) != bool(architecture.get("quick_gelu")):
+        # OpenCLIP only warns, and gives vectors that the weights were not trained for.
+        raise ModelUnavailable(
+            f"these weights and {model} differ in QuickGELU: name the architecture with or without -quickgelu"
+        )
+    found = Checkpoint(model, None, architecture, Path(download_pretrained(tagged)), _way_of(tagged))
+    return replace(found, pretrained=str(found.weights))
+
+
+def _in_folder(name: str, folder: Path) -> Checkpoint:
+    config = read_config(folder)
+    weights = find_weights(folder)  # OpenCLIP's own choice: what it loads is what is hashed
+    if weights is None:
+        raise ModelUnavailable("the folder of the model holds no weights")
+    return Checkpoint(name, None, config["model_cfg"], Path(weights), tokenizer_folder=folder)
+
+
+def _of_file(model: str, architecture: Mapping[str, Any], file: Path) -> Checkpoint:
     if not file.is_file():
         known = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
-        raise ModelUnavailable(f"{pretrained!r} is neither a file nor a tag of {model}; its tags are: {known}")
-    return _Checkpoint(model, pretrained, config, file, _preprocessing_of_file(model, file))
+        raise ModelUnavailable(f"its `pretrained` is neither a file nor one of its tags, which are: {known}")
+    return Checkpoint(model, str(file), architecture, file, preprocessing_of_file(model, file))
 
 
-def _in_folder(name: str, folder: Path) -> _Checkpoint:
-    config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
-    files = sorted(folder.glob("*.safetensors")) or sorted([*folder.glob("*.bin"), *folder.glob("*.pth")])
-    if len(files) != 1:
-        raise ModelUnavailable(f"the folder of the model holds {len(files)} checkpoints instead of one")
-    if "preprocess_cfg" not in config:
-        raise ModelUnavailable("the open_clip_config.json of the model has no preprocess_cfg")
-    return _Checkpoint(name, None, config["model_cfg"], files[0])
-
-
-def _preprocessing_of_file(model: str, file: Path) -> Mapping[str, Any]:
+def preprocessing_of_file(model: str, file: Path) -> Mapping[str, Any]:
     """How pictures are prepared for a bare checkpoint, for which OpenCLIP would silently take OpenAI's values.
 
-    From an open_clip_config.json beside it, else from the tags of the architecture if they all agree.
+    By an open_clip_config.json beside it, else by the tag that the file is named after, else by what all tags of the
+    architecture agree on. Raises ModelUnavailable.
     """
-    beside = file.with_name("open_clip_config.json")
-    if beside.is_file():
-        given: Mapping[str, Any] = json.loads(beside.read_text(encoding="utf-8"))["preprocess_cfg"]
-        return given
-    tags = [get_pretrained_cfg(model, tag) for tag in open_clip.list_pretrained_tags_by_model(model)]
-    ways = {json.dumps({key: tag.get(key) for key in _PREPROCESSING_KEYS}) for tag in tags}
-    if len(ways) != 1:
+    if file.with_name(CONFIG_NAME).is_file():
+        return _way_of(read_config(file.parent)["preprocess_cfg"])
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    named = [tag for tag in tags if tag in file.stem.lower().replace("-", "_")]
+    ways = [_way_of(get_pretrained_cfg(model, tag)) for tag in [*sorted(named, key=len)[-1:]] or tags]
+    if not ways or any(way != ways[0] for way in ways):
         raise ModelUnavailable(
-            f"the checkpoint of {model} does not say how pictures are prepared: put its open_clip_config.json beside it"
+            f"the checkpoint does not say how pictures are prepared: put its {CONFIG_NAME} beside it"
         )
-    agreed: Mapping[str, Any] = {key: value for key, value in json.loads(ways.pop()).items() if value is not None}
-    return agreed
+    return ways[0]
 
 
-def _preprocessing(cfg: Mapping[str, Any]) -> ImagePreprocessing:
-    size = cfg["size"]
-    height, width = (size, size) if isinstance(size, int) else size
-    fill = cfg.get("fill_color", 0)
-    return ImagePreprocessing(
-        height=int(height),
-        width=int(width),
-        mean=tuple(cfg["mean"]),
-        std=tuple(cfg["std"]),
-        interpolation=cfg["interpolation"],
-        resize_mode=cfg["resize_mode"],
-        fill_color=int(fill if isinstance(fill, int) else fill[0]),
-    )
+def _way_of(cfg: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: cfg[key] for key in (*WAYS, "fill_color") if cfg.get(key) is not None}
 
 
-def _fingerprint(checkpoint: _Checkpoint, preprocessing: ImagePreprocessing, tokenizer: Any) -> str:
-    with checkpoint.weights.open("rb") as file:
-        weights = hashlib.file_digest(file, "sha256").hexdigest()
-    identity = {
-        "architecture": checkpoint.model_cfg,
-        "preprocessing": asdict(preprocessing),
-        "tokenizer": [type(tokenizer).__name__, int(tokenizer.context_length)],
-        "weights": weights,
-    }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
+def _shown(model: str, pretrained: str | None) -> tuple[str, str]:
+    """Names for the card, which everybody may read: no folders of this machine."""
+    scheme, separator, path = model.partition(":")
+    name = f"local-dir:{Path(path).name}" if separator and scheme == "local-dir" else model
+    return name, Path(pretrained).name if pretrained else ""
+
+
+def _device(wanted: str) -> str:
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelUnavailable(f"the device {wanted} is asked for, and this process has no GPU")
+    return wanted
 
 
 def _precision(wanted: str, device: str) -> str:
-    if wanted != "auto":
-        return wanted
-    return "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    if wanted == "auto":
+        return (
+            "bfloat16"
+            if device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+            else "float32"
+        )
+    if wanted not in OPEN_CLIP_PRECISIONS:
+        raise ModelUnavailable(f"there is no precision {wanted!r}; there are {', '.join(OPEN_CLIP_PRECISIONS)}")
+    return wanted
 
 
-def _special_tokens(tokenizer: Any) -> list[str]:
-    if hasattr(tokenizer, "decoder"):
-        return [tokenizer.decoder[token] for token in tokenizer.all_special_ids]
-    return list(tokenizer.tokenizer.all_special_tokens)
-
-
-def _drop(model: Any, part: str) -> None:
-    """Free a part of the model that this replica does not run."""
-    if hasattr(model, part):
-        delattr(model, part)
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import boto3
 import httpx
+import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
 from serve_app.adapters.object_store import ObjectReader, ObstoreObjectStore, fetch_folder, place_of
+from serve_app.adapters.open_clip import load_text_tower
 from serve_app.errors import InvalidConfig, PictureNotFound, PictureTooLarge, StorageUnavailable
+from serve_app.types import Embedding
+from tests.unit.adapters.tiny_checkpoints import save_checkpoint
 
 DATA = b"\x89PNG the bytes of a picture"
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -180,3 +184,30 @@ def test_an_empty_folder_cannot_be_fetched(tmp_path: Path, s3_options: dict[str,
     with pytest.raises(PictureNotFound, match="models/none"):
         fetch_folder("s3://pictures/models/none", str(tmp_path), s3_options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_in_a_bucket_is_fetched_once_and_gives_the_same_vectors(
+    tmp_path: Path, s3_options: dict[str, str]
+) -> None:
+    local = save_checkpoint(tmp_path / "local")
+    store = ObjectReader("s3://pictures", s3_options).store_of(place_of("s3://pictures"))
+    for file in local.iterdir():
+        store.put(f"models/random/{file.name}", file)
+    fetched = [fetch_folder("s3://pictures/models/random", str(tmp_path / "cache"), s3_options) for _ in range(2)]
+    assert fetched[0] == fetched[1]
+    ours, theirs = (load_text_tower(model=f"local-dir:{folder}") for folder in (fetched[0], local))
+    assert ours.card.fingerprint == theirs.card.fingerprint
+    [first], [second] = ours.encode(["a red boat"]), theirs.encode(["a red boat"])
+    assert isinstance(first, Embedding)
+    assert isinstance(second, Embedding)
+    assert np.array_equal(first.vector, second.vector)
+
+
+def test_a_checkpoint_that_was_replaced_is_fetched_anew(tmp_path: Path, s3_options: dict[str, str]) -> None:
+    store = ObjectReader("s3://pictures", s3_options).store_of(place_of("s3://pictures"))
+    folders = []
+    for content in (b"old", b"new"):
+        store.put("models/replaced/open_clip_config.json", content)
+        folders.append(fetch_folder("s3://pictures/models/replaced", str(tmp_path), s3_options))
+    assert folders[0] != folders[1]
+    assert (Path(folders[1]) / "open_clip_config.json").read_bytes() == b"new"
