@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +23,8 @@ from serve_app.errors import InvalidConfig, NotReady
 POLL_S = 0.5
 # What Serve's proxy answers when it has given up on the application: waiting longer is no use.
 GIVEN_UP = "failed to deploy"
-STOP_S = (60.0, 15.0, 10.0)  # for SIGINT, SIGTERM and SIGKILL
+STOP_S = 60.0  # for `serve run` to end by itself
+GRACE_S = 10.0  # then for what it started, before it is told more plainly
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,28 @@ def default_serve_file() -> Path:
     return here if here.is_file() else Path(__file__).parents[1] / here.name
 
 
+def serve_command(own_ray: bool) -> list[str]:
+    """`serve run`, which takes the file as its last argument. `own_ray`: never join a Ray that runs already."""
+    return [sys.executable, "-m", "ray.serve.scripts", "run", *(["--address", "local"] if own_ray else [])]
+
+
 class LocalGraph:
     """A running `serve run`. Use it in a `with`: leaving ends Serve, and Ray where the child started it.
 
-    `folder` takes the configuration file as run, and the log. `settings` are added to the child's environment.
+    `folder` takes the configuration file as run, and the log. `settings` are added to the child's environment. `command`
+    is that of `serve_command`.
     """
 
-    def __init__(self, file: ServeFile, folder: Path, settings: Mapping[str, str], own_ray: bool) -> None:
+    def __init__(
+        self,
+        file: ServeFile,
+        folder: Path,
+        settings: Mapping[str, str],
+        command: Sequence[str],
+        grace_s: float = GRACE_S,
+    ) -> None:
         self.url = file.url
+        self._grace_s = grace_s
         self.log_path = folder / "serve.log"
         folder.mkdir(parents=True, exist_ok=True)
         if port_is_taken(file.host, file.port):
@@ -75,11 +91,10 @@ class LocalGraph:
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         given = [f"{name}={value}" for name, value in settings.items()]
-        serve = [sys.executable, "-m", "ray.serve.scripts", "run", *(["--address", "local"] if own_ray else [])]
         with self.log_path.open("wb") as log:
             # A session of its own: Ctrl-C in the terminal reaches only us, and every process of Ray stays findable by it.
-            self._child = subprocess.Popen(  # noqa: S603 - our own interpreter
-                ["/usr/bin/env", *given, *serve, str(written)],
+            self._child = subprocess.Popen(  # noqa: S603 - the caller's own command
+                ["/usr/bin/env", *given, *command, str(written)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -127,11 +142,13 @@ class LocalGraph:
         # A second Ctrl-C must not leave Ray behind half stopped.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            for sign, patience_s in zip((signal.SIGINT, signal.SIGTERM, signal.SIGKILL), STOP_S, strict=True):
-                pids = [self._child.pid] if sign == signal.SIGINT else [process.pid for process in self.processes()]
-                for pid in pids:
-                    _signal(pid, sign)
-                if self._gone_within(patience_s):
+            _signal(self._child.pid, signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self._child.wait(STOP_S)
+            for sign in (None, signal.SIGTERM, signal.SIGKILL):
+                for process in self.processes() if sign else ():
+                    _signal(process.pid, sign)
+                if self._gone_within(self._grace_s):
                     return
         finally:
             signal.signal(signal.SIGINT, before)

@@ -30,13 +30,13 @@ def serve(
     Exit status 0 after Ctrl-C, 1 when it did not become ready or ended by itself.
     """
     from configs.load import default_profile
-    from serve_app.local_graph import LocalGraph, default_serve_file, read_serve_file
+    from serve_app.local_graph import LocalGraph, default_serve_file, read_serve_file, serve_command
 
     # A named file stands for itself; the default one takes the profile of the environment.
     chosen = profile or (default_profile() if config is None else None)
     with plain_failures(), TemporaryDirectory(prefix="crossmodal-") as folder:
         file = read_serve_file(config or default_serve_file(), chosen, port)
-        with LocalGraph(file, Path(folder), {}, own_ray=False) as graph:
+        with LocalGraph(file, Path(folder), {}, serve_command(own_ray=False)) as graph:
             try:
                 _until_ready(graph, wait_s)
                 stdout().print(f"crossmodal answers at [bold]{graph.url}[/bold] (Ctrl-C ends it)")

@@ -18,7 +18,7 @@ from serve_app.cli.search import results_table
 from serve_app.client import Client, NewDocument
 from serve_app.demo.corpus import PICTURES, DemoPicture, DemoText, demo_pictures, demo_texts
 from serve_app.errors import CrossmodalError, NotReady
-from serve_app.local_graph import LocalGraph, Process, default_serve_file, read_serve_file
+from serve_app.local_graph import LocalGraph, Process, default_serve_file, read_serve_file, serve_command
 
 WAIT_S = 600.0
 RESULTS_SHOWN = 3
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False)
     try:
         file = read_serve_file(default_serve_file(), profile="demo", port=options.port)
-        with LocalGraph(file, options.folder, settings(options.folder), own_ray=True) as graph:
+        with LocalGraph(file, options.folder, settings(options.folder), serve_command(own_ray=True)) as graph:
             return Demo(console, graph, options.folder).run(options.once)
     except CrossmodalError as error:
         console.print(failure(error))
