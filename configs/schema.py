@@ -143,7 +143,7 @@ class CallConfig(Section):
     max_queued_items: int = Field(
         default=2048, ge=1, description="Items that may wait at the caller; more are refused."
     )
-    retry_for_s: float = Field(default=30.0, ge=0, description="A call to a replica that died is repeated for so long.")
+    retry_for_s: float = Field(default=45.0, ge=0, description="A call to a replica that died is repeated for so long.")
 
 
 class AppConfig(Section):

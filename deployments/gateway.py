@@ -3,11 +3,12 @@
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
-from serve_app.http.app import HttpLimits, create_app
 from starlette.applications import Starlette
 
 from configs.schema import AppConfig
 from deployments.remote import RemoteIndexer, RemotePreprocessor, RemoteRetriever, RemoteTextEncoder
+from serve_app.http.app import create_app
+from serve_app.http.limits import HttpLimits
 from serve_app.services.documents import DocumentService
 from serve_app.services.search import SearchService
 from serve_app.services.status import StatusService

@@ -1,0 +1,313 @@
+"""What a client receives: domain types become pydantic models, whose schemas stand in openapi.json. Knows no request."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from serve_app.errors import CrossmodalError
+from serve_app.types import (
+    DeleteOutcome,
+    Document,
+    EncoderCard,
+    Hit,
+    Modality,
+    Ranking,
+    Readiness,
+    SearchAnswer,
+    TableInfo,
+    UpsertOutcome,
+    UpsertStatus,
+)
+
+THUMBNAIL_PX = 256
+
+
+class AnswerModel(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def json_of(model: BaseModel, status: int = 200) -> Response:
+    """The model as a JSON answer."""
+    return Response(model.model_dump_json(), status_code=status, media_type="application/json")
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+class ErrorDetail(AnswerModel):
+    code: str = Field(description="Stable; never changes.", examples=["invalid_request"])
+    message: str = Field(description="One sentence for a human.")
+    request_id: str = Field(description="Names the request in the service's log.")
+
+
+class ErrorOut(AnswerModel):
+    """Every error, of every operation."""
+
+    error: ErrorDetail
+
+
+class ItemErrorDetail(AnswerModel):
+    code: str
+    message: str
+
+
+# --- documents ------------------------------------------------------------------------------------------------------
+
+
+class StoredItem(AnswerModel):
+    id: str
+    status: UpsertStatus = Field(
+        description="`unchanged`: this very content was there already, and nothing was encoded."
+    )
+    truncated: bool = Field(
+        description="The text was longer than the encoder reads; what it left out is not searchable."
+    )
+
+
+class FailedItem(AnswerModel):
+    error: ItemErrorDetail
+
+
+class UpsertOut(AnswerModel):
+    """What became of each document, in the order of the request."""
+
+    items: tuple[StoredItem | FailedItem, ...]
+    table_version: int | None = Field(
+        description="The table's first version that has all of them; null if none was stored."
+    )
+
+
+class DocumentOut(AnswerModel):
+    """A document as it is stored."""
+
+    id: str
+    modality: Modality
+    uri: str | None = Field(description="Where the picture lies; null for a text.")
+    text: str | None
+    metadata: dict[str, Any]
+    content_sha256: str
+    created_at: datetime
+    updated_at: datetime
+    content_url: str | None = Field(description="Path of the picture; null for a text.")
+    thumbnail_url: str | None = Field(description="Path of a small JPEG of it; null for a text.")
+
+
+class DeletedOut(AnswerModel):
+    id: str
+    deleted: bool
+    table_version: int
+
+
+# --- search ---------------------------------------------------------------------------------------------------------
+
+
+class ResultOut(AnswerModel):
+    """A document that was found."""
+
+    id: str
+    modality: Modality
+    score: float = Field(description="Higher is better; comparable within one answer.")
+    confidence: float | None = Field(
+        description="Between 0 and 1: the share of unrelated pairs that score lower. Null with the ranking `cosine`."
+    )
+    text: str | None
+    uri: str | None
+    metadata: dict[str, Any]
+    content_url: str | None
+    thumbnail_url: str | None
+
+
+class TookMs(AnswerModel):
+    """Durations in milliseconds."""
+
+    encode: float
+    retrieve: float
+    total: float
+
+
+class SearchOut(AnswerModel):
+    """What was found, best first."""
+
+    results: tuple[ResultOut, ...]
+    ranking: Ranking
+    calibration_version: int | None
+    table_version: int
+    truncated: bool = Field(description="The query's text was longer than the encoder reads.")
+    took_ms: TookMs
+
+
+# --- the service ----------------------------------------------------------------------------------------------------
+
+
+class TableOut(AnswerModel):
+    """The state of the table."""
+
+    version: int
+    total: int
+    counts: dict[Modality, int] = Field(description="Documents of each modality.")
+    fingerprint: str | None = Field(description="Of the encoder that the table belongs to.")
+    model: str | None
+    dimension: int | None
+    calibration_version: int
+
+
+class PreprocessingOut(AnswerModel):
+    """How the model wants its pictures."""
+
+    height: int
+    width: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+    resize_mode: str
+    fill_color: int
+
+
+class ModelOut(AnswerModel):
+    """The encoder. Vectors of encoders with the same fingerprint can be compared; no others can."""
+
+    id: str
+    object: Literal["model"] = "model"
+    pretrained: str
+    fingerprint: str
+    dimension: int
+    context_length: int = Field(description="Tokens of a text that the encoder reads.")
+    preprocessing: PreprocessingOut
+    device: str
+    precision: str
+
+
+class ModelsOut(AnswerModel):
+    object: Literal["list"] = "list"
+    data: tuple[ModelOut, ...]
+
+
+class HealthOut(AnswerModel):
+    status: Literal["ok"] = "ok"
+
+
+class ReadyOut(AnswerModel):
+    """Every part answers, and they belong together."""
+
+    ready: Literal[True] = True
+    model: ModelOut | None
+    table: TableOut | None
+
+
+# --- from the domain ------------------------------------------------------------------------------------------------
+
+
+class Addresses:
+    """Paths of a document's picture, under the prefix where the application is mounted."""
+
+    def __init__(self, root_path: str) -> None:
+        self._documents = f"{quote(root_path.rstrip('/'))}/v1/documents"
+
+    def content(self, document: Document) -> str | None:
+        return self._of(document, f"content?v={version_of(document)}")
+
+    def thumbnail(self, document: Document) -> str | None:
+        return self._of(document, f"thumbnail?size={THUMBNAIL_PX}&v={version_of(document)}")
+
+    def _of(self, document: Document, tail: str) -> str | None:
+        return None if document.uri is None else f"{self._documents}/{quote(document.id, safe='')}/{tail}"
+
+
+def version_of(document: Document) -> str:
+    """Stands in the addresses of a picture, so that what an address shows never changes and may be cached for good."""
+    return document.content_sha256[:16]
+
+
+def upsert_out(items: Sequence[UpsertOutcome | CrossmodalError]) -> UpsertOut:
+    versions = [item.table_version for item in items if isinstance(item, UpsertOutcome)]
+    return UpsertOut(items=tuple(map(_item_out, items)), table_version=max(versions, default=None))
+
+
+def _item_out(item: UpsertOutcome | CrossmodalError) -> StoredItem | FailedItem:
+    if isinstance(item, CrossmodalError):
+        return FailedItem(error=ItemErrorDetail(code=item.code, message=item.message))
+    return StoredItem(id=item.id, status=item.status, truncated=item.truncated)
+
+
+def document_out(document: Document, addresses: Addresses) -> DocumentOut:
+    return DocumentOut(
+        id=document.id,
+        modality=document.modality,
+        uri=document.uri,
+        text=document.text,
+        metadata=dict(document.metadata),
+        content_sha256=document.content_sha256,
+        created_at=document.created_at,
+        updated_at=document.updated_at,
+        content_url=addresses.content(document),
+        thumbnail_url=addresses.thumbnail(document),
+    )
+
+
+def deleted_out(outcome: DeleteOutcome) -> DeletedOut:
+    return DeletedOut(id=outcome.id, deleted=outcome.deleted, table_version=outcome.table_version)
+
+
+def search_out(answer: SearchAnswer, addresses: Addresses, total_ms: float) -> SearchOut:
+    page = answer.page
+    took = TookMs(encode=round(answer.encode_ms, 2), retrieve=round(answer.retrieve_ms, 2), total=round(total_ms, 2))
+    return SearchOut(
+        results=tuple(_result_out(hit, addresses) for hit in page.hits),
+        ranking=page.ranking,
+        calibration_version=page.calibration_version,
+        table_version=page.table_version,
+        truncated=answer.truncated,
+        took_ms=took,
+    )
+
+
+def _result_out(hit: Hit, addresses: Addresses) -> ResultOut:
+    document = hit.document
+    return ResultOut(
+        id=document.id,
+        modality=document.modality,
+        score=hit.score,
+        confidence=hit.confidence,
+        text=document.text,
+        uri=document.uri,
+        metadata=dict(document.metadata),
+        content_url=addresses.content(document),
+        thumbnail_url=addresses.thumbnail(document),
+    )
+
+
+def table_out(info: TableInfo) -> TableOut:
+    """The table's own address stays inside: it may name a path or a bucket of the operator's."""
+    return TableOut(
+        version=info.version,
+        total=sum(info.counts.values()),
+        counts=dict(info.counts),
+        fingerprint=info.fingerprint,
+        model=info.model,
+        dimension=info.dimension,
+        calibration_version=info.calibration_version,
+    )
+
+
+def model_out(card: EncoderCard) -> ModelOut:
+    shape = card.preprocessing
+    return ModelOut(
+        id=card.model,
+        pretrained=card.pretrained,
+        fingerprint=card.fingerprint,
+        dimension=card.dimension,
+        context_length=card.context_length,
+        preprocessing=PreprocessingOut(**{name: getattr(shape, name) for name in PreprocessingOut.model_fields}),
+        device=card.device,
+        precision=card.precision,
+    )
+
+
+def ready_out(readiness: Readiness) -> ReadyOut:
+    model = None if readiness.encoder is None else model_out(readiness.encoder)
+    table = None if readiness.table is None else table_out(readiness.table)
+    return ReadyOut(model=model, table=table)

@@ -1,0 +1,45 @@
+"""The application: operations, pages and middleware put together. Knows no adapter, no Ray and no model."""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from serve_app.errors import CrossmodalError
+from serve_app.http.documents import document_operations
+from serve_app.http.error_table import answer_error, answer_http_exception
+from serve_app.http.limits import HttpLimits
+from serve_app.http.middleware import BodyLimit, Deadline, LastNet, RequestId
+from serve_app.http.openapi import openapi
+from serve_app.http.operations import routes_of
+from serve_app.http.pages import page_routes
+from serve_app.http.search import search_operations
+from serve_app.http.service import service_operations
+from serve_app.http.wire import RequestModels
+from serve_app.services.documents import DocumentService
+from serve_app.services.search import SearchService
+from serve_app.services.status import StatusService
+
+CONTRACT_VERSION = "1"
+
+
+def create_app(
+    search: SearchService, documents: DocumentService, status: StatusService, limits: HttpLimits | None = None
+) -> Starlette:
+    """The HTTP contract over these services."""
+    limits = limits or HttpLimits()
+    models = RequestModels(limits.max_documents, limits.max_limit)
+    operations = [
+        *search_operations(search, models, limits),
+        *document_operations(documents, models, limits),
+        *service_operations(status),
+    ]
+    return Starlette(
+        routes=[*routes_of(operations), *page_routes(openapi(operations, CONTRACT_VERSION))],
+        middleware=[
+            Middleware(RequestId),
+            Middleware(BodyLimit, max_body_bytes=limits.max_body_bytes),
+            Middleware(Deadline, timeout_s=limits.request_timeout_s),
+            Middleware(LastNet),
+        ],
+        exception_handlers={CrossmodalError: answer_error, HTTPException: answer_http_exception},
+    )

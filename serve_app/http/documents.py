@@ -1,0 +1,290 @@
+"""The operations on documents and their pictures. Parses, asks the service, renders; knows no rule of the product.
+
+An id is one percent-encoded piece of the path. A plain slash in it is taken too, unless it ends in `/content` or `/thumbnail`:
+such an id has to write that slash as `%2F`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from serve_app.errors import (
+    BodyTooLarge,
+    CrossmodalError,
+    DocumentNotFound,
+    FingerprintMismatch,
+    InvalidPicture,
+    InvalidRequest,
+    PictureNotFound,
+    Unavailable,
+)
+from serve_app.http.answers import (
+    THUMBNAIL_PX,
+    Addresses,
+    DeletedOut,
+    DocumentOut,
+    UpsertOut,
+    deleted_out,
+    document_out,
+    json_of,
+    upsert_out,
+    version_of,
+)
+from serve_app.http.bodies import file_parts, json_part, media_type_of, open_form, picture_of, read_json
+from serve_app.http.error_table import error_of_failure
+from serve_app.http.limits import HttpLimits
+from serve_app.http.operations import Answer, FormPart, Operation, Parameter
+from serve_app.http.wire import Base64Image, FormDocumentIn, PartImage, RequestModels, UriImage
+from serve_app.services.documents import DocumentService
+from serve_app.types import (
+    Document,
+    DocumentInput,
+    ItemFailure,
+    Picture,
+    PictureContent,
+    UpsertOutcome,
+)
+
+ID = Parameter(
+    "document_id",
+    "path",
+    "The document's id, percent-encoded. A slash may stand as it is or as `%2F`; an id that ends in `/content` or `/thumbnail` "
+    "needs `%2F`.",
+)
+MIN_THUMBNAIL_PX = 16
+PICTURE_HEADERS = {
+    # What users stored is theirs: shown, never run, and never taken for something else.
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+}
+PICTURE_PARAMETERS = [
+    ID,
+    Parameter(
+        "v",
+        "query",
+        "The first 16 digits of the content's SHA-256, as in the addresses of answers: makes them cacheable.",
+    ),
+    Parameter("If-None-Match", "header", "The ETag of an earlier answer: 304 if the content is still the same."),
+]
+UNCHANGED = Answer("The content is that of the ETag in If-None-Match.")
+
+
+class DocumentRoutes:
+    """Handlers over one DocumentService."""
+
+    def __init__(self, documents: DocumentService, models: RequestModels, limits: HttpLimits) -> None:
+        self._documents = documents
+        self._models = models
+        self._limits = limits
+
+    async def add(self, request: Request) -> Response:
+        """POST /v1/documents. One document that fails answers with its error; of several, each has its own result."""
+        if media_type_of(request) == "application/json":
+            body = await read_json(request, self._models.documents)
+            parsed = [self._parsed(document.image, document.to_input) for document in body.documents]
+        else:
+            parsed = await self._read_form(request)
+        results = await self._store(parsed)
+        if len(results) == 1 and isinstance(results[0], CrossmodalError):
+            raise results[0]
+        return json_of(upsert_out(results))
+
+    async def get(self, request: Request) -> Response:
+        document = await self._documents.get(request.path_params["document_id"])
+        return json_of(document_out(document, Addresses(request.scope.get("root_path", ""))))
+
+    async def delete(self, request: Request) -> Response:
+        return json_of(deleted_out(await self._documents.delete(request.path_params["document_id"])))
+
+    async def content(self, request: Request) -> Response:
+        document = await self._documents.get(request.path_params["document_id"])
+        etag = f'"{document.content_sha256}"'
+        if _is_known(request, document, etag):
+            return _not_modified(request, document, etag)
+        return _picture(request, document, etag, await self._documents.content(document.id))
+
+    async def thumbnail(self, request: Request) -> Response:
+        size_px = self._size_of(request)
+        document = await self._documents.get(request.path_params["document_id"])
+        etag = f'"{document.content_sha256}-{size_px}"'
+        if _is_known(request, document, etag):
+            return _not_modified(request, document, etag)
+        return _picture(request, document, etag, await self._documents.thumbnail(document.id, size_px))
+
+    def _size_of(self, request: Request) -> int:
+        given = request.query_params.get("size", str(min(THUMBNAIL_PX, self._limits.max_thumbnail_px)))
+        largest = self._limits.max_thumbnail_px
+        if not (given.isascii() and given.isdigit() and len(given) < 7 and MIN_THUMBNAIL_PX <= int(given) <= largest):
+            raise InvalidRequest(f"size: expected a whole number of pixels from {MIN_THUMBNAIL_PX} to {largest}.")
+        return int(given)
+
+    async def _store(self, parsed: Sequence[DocumentInput | CrossmodalError]) -> list[UpsertOutcome | CrossmodalError]:
+        good = [document for document in parsed if isinstance(document, DocumentInput)]
+        outcomes = iter(await self._documents.add(good) if good else [])
+        results = [each if isinstance(each, CrossmodalError) else next(outcomes) for each in parsed]
+        return [error_of_failure(each) if isinstance(each, ItemFailure) else each for each in results]
+
+    def _parsed(
+        self, image: UriImage | Base64Image | None, to_input: Callable[[Picture | None], DocumentInput]
+    ) -> DocumentInput | CrossmodalError:
+        try:
+            return to_input(None if image is None else image.to_picture(self._limits.max_picture_bytes))
+        except InvalidPicture as error:
+            return error
+
+    async def _read_form(self, request: Request) -> list[DocumentInput | CrossmodalError]:
+        limits = self._limits
+        async with open_form(request, limits.max_documents, limits.max_body_bytes) as form:
+            listed = json_part(form, "documents", self._models.form_documents)
+            files = file_parts(form)
+            if listed is None and not files:
+                raise InvalidRequest("The form needs files called `file`, or a part `documents` with a JSON list.")
+            if listed is None:
+                for name, _ in files:
+                    if name != "file":
+                        raise InvalidRequest(
+                            f"{name[:64]}: without a part `documents`, each file is a part called `file`."
+                        )
+                return [await self._picture(part) for _, part in files]
+            parts = _parts_by_name(files, listed.root)
+            pictures = {name: await self._picture(part) for name, part in parts.items()}
+        return [self._with_part(document, pictures) for document in listed.root]
+
+    async def _picture(self, part: UploadFile) -> DocumentInput | CrossmodalError:
+        """A document of nothing but this file."""
+        try:
+            return DocumentInput(picture=await picture_of(part, self._limits.max_picture_bytes))
+        except InvalidPicture as error:
+            return error
+
+    def _with_part(
+        self, document: FormDocumentIn, pictures: Mapping[str, DocumentInput | CrossmodalError]
+    ) -> DocumentInput | CrossmodalError:
+        if not isinstance(document.image, PartImage):
+            return self._parsed(document.image, document.to_input)
+        part = pictures[document.image.part]
+        return part if isinstance(part, CrossmodalError) else document.to_input(part.picture)
+
+
+def _parts_by_name(
+    files: Sequence[tuple[str, UploadFile]], documents: Sequence[FormDocumentIn]
+) -> dict[str, UploadFile]:
+    """The files by name; each must be asked for by a document, and each that is asked for must be there, once."""
+    parts: dict[str, UploadFile] = {}
+    for name, part in files:
+        if name in parts:
+            raise InvalidRequest(f"{name[:64]}: two files have this part name; beside `documents` each needs its own.")
+        parts[name] = part
+    wanted = {document.image.part for document in documents if isinstance(document.image, PartImage)}
+    for name in wanted - parts.keys():
+        raise InvalidRequest(f"documents: a document asks for the part {name[:64]!r}, and there is no such file.")
+    for name in parts.keys() - wanted:
+        raise InvalidRequest(f"{name[:64]}: no document asks for this file by `image: {{part}}`.")
+    return parts
+
+
+def _cache_control(request: Request, document: Document) -> str:
+    """An address that names the content may be kept for good; any other has to be asked about each time."""
+    named = request.query_params.get("v") == version_of(document)
+    return "private, max-age=31536000, immutable" if named else "private, no-cache"
+
+
+def _is_known(request: Request, document: Document, etag: str) -> bool:
+    if document.uri is None:
+        return False
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    return etag in known or "*" in known
+
+
+def _not_modified(request: Request, document: Document, etag: str) -> Response:
+    return Response(status_code=304, headers={"ETag": etag, "Cache-Control": _cache_control(request, document)})
+
+
+def _picture(request: Request, document: Document, etag: str, content: PictureContent) -> Response:
+    if content.url is not None:
+        # The signed address is good for minutes only.
+        return RedirectResponse(content.url, status_code=307, headers={"Cache-Control": "no-store"})
+    headers = {**PICTURE_HEADERS, "ETag": etag, "Cache-Control": _cache_control(request, document)}
+    return Response(content.data, media_type=content.media_type, headers=headers)
+
+
+def document_operations(documents: DocumentService, models: RequestModels, limits: HttpLimits) -> list[Operation]:
+    """The operations on documents, for routes and openapi.json."""
+    routes = DocumentRoutes(documents, models, limits)
+    one = "/v1/documents/{document_id:document_id}"
+    picture = Answer("The picture.", media_types=("image/*",), headers={"ETag": "The content's SHA-256."})
+    elsewhere = Answer(
+        "The picture lies at the signed address in `Location`.", headers={"Location": "A signed address."}
+    )
+    size = Parameter(
+        "size",
+        "query",
+        "The longer side in pixels.",
+        {"type": "integer", "minimum": MIN_THUMBNAIL_PX, "maximum": limits.max_thumbnail_px, "default": THUMBNAIL_PX},
+    )
+    missing = (DocumentNotFound, PictureNotFound, Unavailable)
+    return [
+        Operation(
+            "POST",
+            "/v1/documents",
+            routes.add,
+            "documents",
+            "Store documents, or replace those with the same ids",
+            {200: Answer("What became of each.", UpsertOut)},
+            "Content that is there already is `unchanged` and not encoded again. A document that fails has its error in its own "
+            "item; a request of exactly one document that fails answers with that error's status.",
+            errors=(InvalidRequest, BodyTooLarge, FingerprintMismatch, Unavailable),
+            body=models.documents,
+            form=(
+                FormPart(
+                    "documents",
+                    "A list of documents, whose `image` may be `{part}`: the name of a file of this body. Without this part, "
+                    "each `file` becomes a document.",
+                    models.form_documents,
+                ),
+                FormPart("file", "A picture file; beside `documents`, files have names of your own.", repeated=True),
+            ),
+        ),
+        Operation(
+            "GET",
+            f"{one}/content",
+            routes.content,
+            "documents",
+            "The document's picture",
+            {200: picture, 304: UNCHANGED, 307: elsewhere},
+            errors=missing,
+            parameters=PICTURE_PARAMETERS,
+        ),
+        Operation(
+            "GET",
+            f"{one}/thumbnail",
+            routes.thumbnail,
+            "documents",
+            "A small JPEG of the document's picture",
+            {200: Answer("The JPEG.", media_types=("image/jpeg",)), 304: UNCHANGED},
+            errors=(InvalidRequest, *missing),
+            parameters=[*PICTURE_PARAMETERS, size],
+        ),
+        Operation(
+            "GET",
+            one,
+            routes.get,
+            "documents",
+            "A document",
+            {200: Answer("The document.", DocumentOut)},
+            errors=(DocumentNotFound, Unavailable),
+            parameters=[ID],
+        ),
+        Operation(
+            "DELETE",
+            one,
+            routes.delete,
+            "documents",
+            "Remove a document",
+            {200: Answer("It is gone.", DeletedOut)},
+            errors=(DocumentNotFound, Unavailable),
+            parameters=[ID],
+        ),
+    ]

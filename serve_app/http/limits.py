@@ -1,0 +1,15 @@
+"""The bounds of the border, as one value that the deployment fills from its configuration. Reads nothing itself."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What a request may ask for. Sizes in bytes, lengths of pictures in pixels, durations in seconds."""
+
+    max_body_bytes: int = 32_000_000
+    max_documents: int = 256  # in one POST /v1/documents
+    max_limit: int = 200  # results of one search
+    max_thumbnail_px: int = 1024  # the longer side
+    max_picture_bytes: int = 20_000_000  # of one picture file
+    request_timeout_s: float = 60.0
