@@ -1,0 +1,233 @@
+// The search page. The address says what is searched (?q=, ?like=, &kind=), so results can be linked and Back works;
+// a picture of the user's own lives only in this page. Everything of the server's is set as text, never as markup.
+
+const at = (id) => document.getElementById(id);
+const LIMIT = 24;
+let picture = null; // the file that is searched by
+let running = null; // the AbortController of the search under way
+
+function kind() {
+  return document.querySelector("input[name=kind]:checked").value;
+}
+
+function show(element, visible) {
+  element.hidden = !visible;
+}
+
+function setPicture(file) {
+  picture = file;
+  if (at("asked-picture").src.startsWith("blob:")) URL.revokeObjectURL(at("asked-picture").src);
+  if (file) {
+    at("asked-picture").src = URL.createObjectURL(file);
+    at("asked-label").textContent = file.name || "a picture";
+  }
+  show(at("asked-picture"), Boolean(file));
+  show(at("asked"), Boolean(file));
+}
+
+function setLike(id) {
+  setPicture(null);
+  at("asked-label").textContent = `like ${id}`;
+  show(at("asked"), true);
+}
+
+// --- asking ---------------------------------------------------------------------------------------------------------
+
+function requestOf(query, options) {
+  if (query.file) {
+    const form = new FormData();
+    form.append("image", query.file);
+    form.append("request", JSON.stringify(options));
+    return { method: "POST", body: form };
+  }
+  const asked = query.like ? { document_id: query.like } : { text: query.words };
+  return {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ query: asked, ...options }),
+  };
+}
+
+async function answerOf(response) {
+  const body = await response.json().catch(() => null);
+  if (response.ok && body) return body;
+  throw new Error(body?.error?.message ?? `The service answered with status ${response.status}.`);
+}
+
+async function search(query) {
+  running?.abort();
+  running = new AbortController();
+  const { signal } = running;
+  const wanted = kind();
+  const options = { limit: LIMIT, ranking: "calibrated", ...(wanted && { modalities: [wanted] }) };
+  show(at("welcome"), false);
+  show(at("error"), false);
+  at("results").classList.add("waiting");
+  at("results").setAttribute("aria-busy", "true");
+  at("status").textContent = "Searching…";
+  try {
+    const answer = await answerOf(await fetch("v1/search", { ...requestOf(query, options), signal }));
+    if (!signal.aborted) render(answer);
+  } catch (error) {
+    if (signal.aborted) return;
+    fail(error instanceof TypeError ? "The service cannot be reached." : error.message);
+  } finally {
+    if (!signal.aborted) {
+      at("results").classList.remove("waiting");
+      at("results").removeAttribute("aria-busy");
+    }
+  }
+}
+
+function fail(message) {
+  at("results").replaceChildren();
+  at("status").textContent = "";
+  at("error").textContent = message;
+  show(at("error"), true);
+}
+
+// --- showing --------------------------------------------------------------------------------------------------------
+
+const NAMES = { image: "picture", text: "text", image_text: "picture with text" };
+
+function card(result) {
+  const item = at("card").content.cloneNode(true).firstElementChild;
+  item.classList.add(result.modality);
+  item.dataset.id = result.id;
+  const link = item.querySelector(".picture");
+  const words = item.querySelector("blockquote");
+  if (result.thumbnail_url) {
+    link.href = result.content_url;
+    link.firstElementChild.src = result.thumbnail_url;
+    link.firstElementChild.alt = result.text ?? `Picture ${result.id}`;
+  } else {
+    link.remove();
+  }
+  if (result.text) words.textContent = result.text;
+  else words.remove();
+  item.querySelector(".kind").textContent = NAMES[result.modality] ?? result.modality;
+  item.querySelector(".score").textContent = result.score.toFixed(3);
+  const meter = item.querySelector("meter");
+  if (result.confidence === null) meter.remove();
+  else {
+    meter.value = result.confidence;
+    meter.setAttribute("aria-label", `Confidence ${Math.round(result.confidence * 100)} %`);
+  }
+  const like = item.querySelector(".like");
+  like.setAttribute("aria-label", `More like ${result.text ?? result.id}`);
+  like.addEventListener("click", () => go({ like: result.id }));
+  return item;
+}
+
+function render(answer) {
+  at("results").replaceChildren(...answer.results.map(card));
+  const count = answer.results.length;
+  const cut = answer.truncated ? " The text was longer than the model reads; its end was left out." : "";
+  at("status").textContent = count
+    ? `${count} result${count === 1 ? "" : "s"} in ${Math.round(answer.took_ms.total)} ms.${cut}`
+    : "Nothing found. The table may still be empty.";
+}
+
+async function showTable() {
+  try {
+    const ready = await fetch("readyz");
+    if (!ready.ok) {
+      fail(`Not ready: ${(await ready.json()).error.message}`);
+      return;
+    }
+    const { table, model } = await ready.json();
+    const count = (name) => table?.counts?.[name] ?? 0;
+    const pictures = count("image") + count("image_text");
+    at("table").textContent = `${pictures.toLocaleString("en")} pictures and ${count("text").toLocaleString("en")} texts · model ${model.id}`;
+  } catch {
+    fail("The service cannot be reached.");
+  }
+}
+
+// --- the address is the state ---------------------------------------------------------------------------------------
+
+function go({ words = "", like = "" }) {
+  const state = new URLSearchParams();
+  if (words) state.set("q", words);
+  if (like) state.set("like", like);
+  if (kind()) state.set("kind", kind());
+  const query = state.toString();
+  history.pushState(null, "", query ? `?${query}` : location.pathname);
+  scrollTo({ top: 0 });
+  follow();
+}
+
+function follow() {
+  const state = new URLSearchParams(location.search);
+  const words = state.get("q") ?? "";
+  const like = state.get("like") ?? "";
+  const wanted = document.querySelector(`input[name=kind][value="${CSS.escape(state.get("kind") ?? "")}"]`);
+  if (wanted) wanted.checked = true;
+  at("words").value = words;
+  if (like) setLike(like);
+  else setPicture(null);
+  if (words || like) search({ words, like });
+  else {
+    at("results").replaceChildren();
+    at("status").textContent = "";
+    show(at("welcome"), true);
+  }
+}
+
+function searchBy(file) {
+  if (!file) return;
+  if (!file.type.startsWith("image/")) {
+    fail("That file is not a picture.");
+    return;
+  }
+  history.pushState(null, "", location.pathname);
+  at("words").value = "";
+  setPicture(file);
+  search({ file });
+}
+
+// --- listening ------------------------------------------------------------------------------------------------------
+
+at("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const words = at("words").value.trim();
+  if (words) go({ words });
+  else if (picture) search({ file: picture });
+});
+for (const choice of document.querySelectorAll("input[name=kind]")) {
+  choice.addEventListener("change", () => {
+    const state = new URLSearchParams(location.search);
+    if (picture) search({ file: picture });
+    else if (state.has("q") || state.has("like")) go({ words: state.get("q") ?? "", like: state.get("like") ?? "" });
+  });
+}
+at("examples").addEventListener("click", (event) => {
+  if (event.target instanceof HTMLButtonElement) go({ words: event.target.textContent });
+});
+at("clear").addEventListener("click", () => go({ words: at("words").value.trim() }));
+at("picture").addEventListener("change", (event) => searchBy(event.target.files[0]));
+at("home").addEventListener("click", (event) => {
+  event.preventDefault();
+  document.querySelector("input[name=kind][value='']").checked = true;
+  go({});
+});
+addEventListener("popstate", follow);
+addEventListener("paste", (event) => {
+  const file = [...event.clipboardData.files].find((each) => each.type.startsWith("image/"));
+  if (file) searchBy(file);
+});
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  at("drop").classList.add("over");
+});
+addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) at("drop").classList.remove("over");
+});
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  at("drop").classList.remove("over");
+  searchBy(event.dataTransfer.files[0]);
+});
+
+follow();
+showTable();
