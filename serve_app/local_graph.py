@@ -145,11 +145,13 @@ class LocalGraph:
             _signal(self._child.pid, signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
                 self._child.wait(STOP_S)
-            for sign in (None, signal.SIGTERM, signal.SIGKILL):
-                for process in self.processes() if sign else ():
-                    _signal(process.pid, sign)
+            for sign in (signal.SIGTERM, signal.SIGKILL):
                 if self._gone_within(self._grace_s):
                     return
+                for process in self.processes():
+                    _signal(process.pid, sign)
+            if self._gone_within(self._grace_s):
+                return
         finally:
             signal.signal(signal.SIGINT, before)
         raise NotReady(f"processes of the graph would not end: {[process.pid for process in self.processes()]}")
