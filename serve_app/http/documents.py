@@ -214,6 +214,7 @@ def document_operations(documents: DocumentService, models: RequestModels, limit
     """The operations on documents, for routes and openapi.json."""
     routes = DocumentRoutes(documents, models, limits)
     one = "/v1/documents/{document_id:document_id}"
+    of_one = "/v1/documents/{document_id:path}"
     picture = Answer("The picture.", media_types=("image/*",), headers={"ETag": "The content's SHA-256."})
     elsewhere = Answer(
         "The picture lies at the signed address in `Location`.", headers={"Location": "A signed address."}
@@ -249,7 +250,7 @@ def document_operations(documents: DocumentService, models: RequestModels, limit
         ),
         Operation(
             "GET",
-            f"{one}/content",
+            f"{of_one}/content",
             routes.content,
             "documents",
             "The document's picture",
@@ -259,7 +260,7 @@ def document_operations(documents: DocumentService, models: RequestModels, limit
         ),
         Operation(
             "GET",
-            f"{one}/thumbnail",
+            f"{of_one}/thumbnail",
             routes.thumbnail,
             "documents",
             "A small JPEG of the document's picture",
