@@ -49,9 +49,9 @@ class Recipe:
     learning_rate: float = 1.0e-3
     weight_decay: float = 0.05
     warmup_steps: int = 300
-    # The first quarter of the time sees half of each picture's patches: twice the pictures, while colours, kinds and
-    # places are learnt; counts and relations follow with the whole picture (Li et al. 2023, FLIP).
-    blinkered: float = 0.25
+    # At first each picture shows half of its patches: twice the pictures, while colours, places and weather are learnt;
+    # kinds, counts and relations follow with the whole picture (Li et al. 2023, FLIP).
+    blinkered: float = 0.2
     patch_dropout: float = 0.5
     ema_decay: float = 0.998
     threads: int = 2
