@@ -3,6 +3,8 @@
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from serve_app.errors import CrossmodalError
 from serve_app.http.documents import document_operations
@@ -10,8 +12,8 @@ from serve_app.http.error_table import answer_error, answer_http_exception
 from serve_app.http.limits import HttpLimits
 from serve_app.http.middleware import BodyLimit, Deadline, LastNet, RequestId
 from serve_app.http.openapi import openapi
-from serve_app.http.operations import routes_of
-from serve_app.http.pages import page_routes
+from serve_app.http.operations import Answer, Operation, routes_of
+from serve_app.http.pages import page_operations
 from serve_app.http.search import search_operations
 from serve_app.http.service import service_operations
 from serve_app.http.wire import RequestModels
@@ -32,9 +34,10 @@ def create_app(
         *search_operations(search, models, limits),
         *document_operations(documents, models, limits),
         *service_operations(status),
+        *page_operations(),
     ]
-    return Starlette(
-        routes=[*routes_of(operations), *page_routes(openapi(operations, CONTRACT_VERSION))],
+    app = Starlette(
+        routes=routes_of([*operations, _contract(operations)]),
         middleware=[
             Middleware(RequestId),
             Middleware(BodyLimit, max_body_bytes=limits.max_body_bytes),
@@ -43,3 +46,17 @@ def create_app(
         ],
         exception_handlers={CrossmodalError: answer_error, HTTPException: answer_http_exception},
     )
+    app.router.redirect_slashes = False  # a slash too many is a mistake that is better said than followed
+    return app
+
+
+def _contract(operations: list[Operation]) -> Operation:
+    """GET /openapi.json, which stands in itself too."""
+
+    async def handler(request: Request) -> Response:  # noqa: ARG001
+        return JSONResponse(described, headers={"Cache-Control": "no-cache"})
+
+    answer = Answer("An OpenAPI 3.1 document.", media_types=("application/json",))
+    contract = Operation("GET", "/openapi.json", handler, "pages", "This contract", {200: answer})
+    described = openapi([*operations, contract], CONTRACT_VERSION)
+    return contract

@@ -1,5 +1,6 @@
 """openapi.json from the operations and the wire models. Knows no operation by name."""
 
+import re
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -7,12 +8,13 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from serve_app.errors import CrossmodalError
+from serve_app.errors import CrossmodalError, every_error
 from serve_app.http.answers import ErrorOut
 from serve_app.http.error_table import status_of
 from serve_app.http.operations import Answer, FormPart, Operation
 
 REFERENCE = "#/components/schemas/{model}"
+REQUEST_ID_HEADER = {"X-Request-ID": {"description": "Names the request in the log.", "schema": {"type": "string"}}}
 
 
 def openapi(operations: Sequence[Operation], version: str) -> dict[str, Any]:
@@ -43,7 +45,7 @@ def _models(operations: Iterable[Operation]) -> tuple[list[type[BaseModel]], lis
     outputs: dict[type[BaseModel], None] = {ErrorOut: None}
     for operation in operations:
         for model in (operation.body, *(part.json for part in operation.form)):
-            if isinstance(model, type):
+            if model is not None:
                 inputs[model] = None
         outputs.update({answer.model: None for answer in operation.answers.values() if answer.model is not None})
     return list(inputs), list(outputs)
@@ -51,9 +53,7 @@ def _models(operations: Iterable[Operation]) -> tuple[list[type[BaseModel]], lis
 
 def _operation(operation: Operation, references: Any) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "operationId": f"{operation.method.lower()}_{operation.public_path.strip('/').replace('/', '_') or 'root'}".translate(
-            str.maketrans("", "", "{}")
-        ),
+        "operationId": "_".join([operation.method.lower(), *re.findall(r"\w+", operation.public_path)]),
         "tags": [operation.tag],
         "summary": operation.summary,
         "responses": {
@@ -99,7 +99,7 @@ def _content(operation: Operation, references: Any) -> dict[str, Any]:
 
 
 def _part(part: FormPart, references: Any) -> dict[str, Any]:
-    if isinstance(part.json, type):
+    if part.json is not None:
         return {"description": part.description, **references[part.json, "validation"]}
     file = {"type": "string", "contentMediaType": "application/octet-stream"}
     return {"description": part.description, **({"type": "array", "items": file} if part.repeated else file)}
@@ -111,21 +111,20 @@ def _answer(answer: Answer, references: Any) -> dict[str, Any]:
         described["content"] = {"application/json": {"schema": references[answer.model, "serialization"]}}
     elif answer.media_types:
         described["content"] = {media_type: {} for media_type in answer.media_types}
-    if answer.headers:
-        described["headers"] = {
-            name: {"description": text, "schema": {"type": "string"}} for name, text in answer.headers.items()
-        }
-    return described
+    named = {name: {"description": text, "schema": {"type": "string"}} for name, text in answer.headers.items()}
+    return {**described, "headers": {**named, **REQUEST_ID_HEADER}}
 
 
 def _errors(errors: Iterable[type[CrossmodalError]], references: Any) -> dict[str, Any]:
-    by_status: dict[int, list[str]] = {}
-    for error in errors:
-        by_status.setdefault(status_of(error), []).append(f"`{error.code}`")
+    """One answer for each status, that names every code which may come with it: the error's own and its descendants'."""
+    by_status: dict[int, set[str]] = {}
+    for error in (kind for root in errors for kind in every_error(root)):
+        by_status.setdefault(status_of(error), set()).add(f"`{error.code}`")
     schema = {"schema": references[ErrorOut, "serialization"]}
     return {
         str(status): {
             "description": f"{HTTPStatus(status).phrase}: {', '.join(sorted(codes))}",
+            "headers": REQUEST_ID_HEADER,
             "content": {"application/json": schema},
         }
         for status, codes in sorted(by_status.items())

@@ -53,7 +53,7 @@ class FormPart:
 
     name: str
     description: str
-    json: type[BaseModel] | Mapping[str, Any] | None = None  # None: a file
+    json: type[BaseModel] | None = None  # None: a file
     repeated: bool = False
     required: bool = False
 

@@ -1,0 +1,52 @@
+"""The whole HTTP border in process, over the real services and the fakes of the parts beyond them."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from starlette.types import ASGIApp
+
+from serve_app.http.app import HttpLimits, create_app
+from tests.unit.services.conftest import System, make_system
+
+LIMITS = HttpLimits(
+    max_body_bytes=100_000,
+    max_documents=4,
+    max_limit=20,
+    max_thumbnail_px=512,
+    max_picture_bytes=1_000,
+    request_timeout_s=0.5,
+)
+
+
+def client_of(app: ASGIApp, root_path: str = "") -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app, root_path=root_path), base_url="http://test")
+
+
+def app_of(system: System, limits: HttpLimits = LIMITS) -> ASGIApp:
+    return create_app(system.search, system.documents, system.status, limits)
+
+
+@pytest.fixture
+def system() -> System:
+    return make_system()
+
+
+@pytest.fixture
+def app(system: System) -> ASGIApp:
+    return app_of(system)
+
+
+@pytest.fixture
+async def client(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(app) as client:
+        yield client
+
+
+def error_of(answer: httpx.Response) -> tuple[int, str, str]:
+    """Status, code and message of an error answer, whose form is checked on the way."""
+    body = answer.json()
+    assert list(body) == ["error"]
+    assert list(body["error"]) == ["code", "message", "request_id"]
+    assert body["error"]["request_id"] == answer.headers["x-request-id"]
+    return answer.status_code, body["error"]["code"], body["error"]["message"]
