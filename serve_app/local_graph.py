@@ -18,11 +18,12 @@ from typing import Any, Self
 import yaml
 
 from serve_app.client import Client
-from serve_app.errors import InvalidConfig, NotReady
+from serve_app.errors import FingerprintMismatch, InvalidConfig, ModelUnavailable, NotReady
 
 POLL_S = 0.5
 # What Serve's proxy answers when it has given up on the application: waiting longer is no use.
 GIVEN_UP = "failed to deploy"
+LASTING = frozenset({FingerprintMismatch.code, ModelUnavailable.code, InvalidConfig.code})
 STOP_S = 60.0  # for `serve run` to end by itself
 GRACE_S = 10.0  # then for what it started, before it is told more plainly
 
@@ -118,7 +119,8 @@ class LocalGraph:
                 reason = state.reason or "not ready"
                 if not self.alive():
                     raise NotReady(f"`serve run` ended with status {self._child.returncode} before it was ready")
-                if GIVEN_UP in reason or time.monotonic() >= deadline:
+                hopeless = GIVEN_UP in reason or state.code in LASTING
+                if hopeless or time.monotonic() >= deadline:
                     raise NotReady(f"the graph did not become ready: {reason}")
                 tell(reason)
                 time.sleep(POLL_S)

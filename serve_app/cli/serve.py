@@ -5,10 +5,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from serve_app.cli.common import failure, plain_failures, stderr, stdout
+from serve_app.cli.common import plain_failures, stderr, stdout
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from serve_app.local_graph import LocalGraph
 
 WAIT_S = 900.0
@@ -38,7 +41,7 @@ def serve(
         file = read_serve_file(config or default_serve_file(), chosen, port)
         with LocalGraph(file, Path(folder), {}, serve_command(own_ray=False)) as graph:
             try:
-                _until_ready(graph, wait_s)
+                until_ready(stderr(), graph, wait_s)
                 stdout().print(f"crossmodal answers at [bold]{graph.url}[/bold] (Ctrl-C ends it)")
                 status = graph.wait()
             except KeyboardInterrupt:
@@ -49,21 +52,25 @@ def serve(
             raise typer.Exit(1)
 
 
-def _until_ready(graph: "LocalGraph", wait_s: float) -> None:
+def until_ready(console: "Console", graph: "LocalGraph", wait_s: float) -> None:
+    """Show how the start goes until the service is ready. Raises NotReady, after the end of the log is shown."""
     from serve_app.errors import NotReady
 
-    console = stderr()
+    last = ""
+    console.print("Starting Ray Serve ...")
     try:
-        with console.status("starting Ray Serve") as line:
-            graph.wait_until_ready(wait_s, lambda reason: line.update(f"starting Ray Serve: {short(reason)}"))
-    except NotReady as error:
+        with console.status("starting") as line:
+
+            def tell(reason: str) -> None:
+                nonlocal last
+                told = escape(reason.replace("\n", " "))
+                line.update(f"[dim]{told[:100]}[/dim]")
+                # A log has no status line that moves; each reason is written once.
+                if told != last and not console.is_terminal:
+                    console.print(f"  {told}", soft_wrap=True)
+                last = told
+
+            graph.wait_until_ready(wait_s, tell)
+    except NotReady:
         console.print(graph.log_tail(), markup=False)
-        console.print(failure(error))
-        raise typer.Exit(1) from error
-
-
-def short(reason: str) -> str:
-    """A reason in one line of the terminal, without markup."""
-    from rich.markup import escape
-
-    return escape(reason.replace("\n", " ")[:100])
+        raise

@@ -132,9 +132,9 @@ def pack(entries: Iterable[Entry], max_documents: int, max_bytes: int) -> Iterat
 
 
 def form(entries: Sequence[Entry]) -> list[tuple[str, tuple[str | None, bytes, str]]]:
-    """The multipart form: the JSON part `documents` and a file part for each picture, so that none grows by base64."""
+    """The multipart form: the list of documents as JSON, and a file part for each picture, so that none grows by base64."""
     items = ", ".join(each.item for each in entries)
-    documents = (None, f'{{"documents": [{items}]}}'.encode(), "application/json")
+    documents = (None, f"[{items}]".encode(), "application/json")
     pictures = [
         (each.part, (each.part, each.picture, "application/octet-stream"))
         for each in entries

@@ -106,10 +106,11 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Whether the service takes requests; `reason` is a sentence when it does not."""
+    """Whether the service takes requests. When it does not, `reason` is a sentence and `code` that of the error."""
 
     ready: bool
     reason: str | None = None
+    code: str | None = None
 
 
 def read_answer(kind: type[Answer], payload: Mapping[str, Any]) -> Answer:

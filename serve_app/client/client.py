@@ -132,7 +132,7 @@ class Client:
         try:
             self._transport.send("GET", "/readyz", repeat=False, timeout=READINESS_TIMEOUT_S)
         except CrossmodalError as error:
-            return Ready(False, error.message)
+            return Ready(False, error.message, error.code)
         return Ready(True)
 
     def wait_until_ready(self, timeout_s: float = 300.0) -> None:

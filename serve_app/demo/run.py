@@ -4,6 +4,7 @@ Everything goes through the public door: the graph by `serve run`, documents and
 """
 
 import argparse
+import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from serve_app.cli.common import failure
 from serve_app.cli.search import results_table
+from serve_app.cli.serve import until_ready
 from serve_app.client import Client, NewDocument
 from serve_app.demo.corpus import PICTURES, DemoPicture, DemoText, demo_pictures, demo_texts
 from serve_app.errors import CrossmodalError, NotReady
 from serve_app.local_graph import LocalGraph, Process, default_serve_file, read_serve_file, serve_command
 
+MODEL = Path(__file__).parent / "model"
 WAIT_S = 600.0
 RESULTS_SHOWN = 3
 QUESTIONS = (
@@ -52,10 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def settings(folder: Path) -> dict[str, str]:
-    """Environment of the graph: table and pictures of the demo lie in the demo's folder, and Ray sends no statistics."""
+    """Environment of the graph: table and pictures of the demo lie in the demo's folder, and Ray sends no statistics.
+
+    A table belongs to one encoder, so each version of the demo model has a table of its own.
+    """
     home = folder.resolve()
+    model = hashlib.sha256()
+    for path in sorted(MODEL.glob("open_clip_*")):
+        model.update(path.read_bytes())
     return {
-        "CROSSMODAL_TABLE__URI": str(home / "table"),
+        "CROSSMODAL_TABLE__URI": str(home / f"table-{model.hexdigest()[:8]}"),
         "CROSSMODAL_STORAGE__URI": str(home / "pictures"),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
@@ -90,14 +99,7 @@ class Demo:
 
     def _wait(self) -> None:
         started = time.monotonic()
-        try:
-            with self._console.status("starting Ray and the graph") as line:
-                self._graph.wait_until_ready(
-                    WAIT_S, lambda reason: line.update(f"starting Ray and the graph: {escape(_one_line(reason))}")
-                )
-        except NotReady:
-            self._console.print(self._graph.log_tail(), markup=False)
-            raise
+        until_ready(self._console, self._graph, WAIT_S)
         self._seconds["start until /readyz"] = time.monotonic() - started
         self._console.print(f"The graph is ready at {self._graph.url}.")
 
@@ -195,10 +197,6 @@ def _named(process: Process) -> str:
     words = process.name.split()
     script = next((word for word in words if word.endswith((".py", "serve_config.yaml"))), None)
     return process.name[:70] if script is None else Path(script).name
-
-
-def _one_line(reason: str) -> str:
-    return reason.replace("\n", " ")[:100]
 
 
 if __name__ == "__main__":

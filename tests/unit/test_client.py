@@ -61,7 +61,7 @@ class Service:
             return self.store(request)
 
     def store(self, request):
-        documents = parts_of(request)["documents"]["documents"]
+        documents = parts_of(request)["documents"]
         if len(documents) > self.max_documents or (
             len(documents) > 1 and any(d.get("id") == "poison" for d in documents)
         ):
@@ -134,7 +134,7 @@ def test_a_picture_travels_as_a_part_of_its_own_bytes(tmp_path):
             )
         )
     parts = parts_of(service.requests[0])
-    first, second = parts["documents"]["documents"]
+    first, second = parts["documents"]
     assert first == {"text": "a boat", "image": {"part": "picture-0"}}
     assert second == {"metadata": {"n": 1}, "image": {"uri": "s3://bucket/a.png"}}
     assert parts["picture-0"] == b"\x89PNG \x00 bytes"

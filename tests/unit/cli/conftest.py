@@ -57,7 +57,7 @@ class FakeService:
 
     async def add(self, request: Request) -> Response:
         async with request.form() as form:
-            items = [await self._store(item, form) for item in json.loads(str(form["documents"]))["documents"]]
+            items = [await self._store(item, form) for item in json.loads(str(form["documents"]))]
         return JSONResponse({"items": items, "table_version": 7})
 
     async def _store(self, item: dict[str, Any], form: Any) -> dict[str, Any]:
