@@ -18,7 +18,7 @@ def status(url: Url = None) -> None:
             "model": table.model or "none yet: the table is empty",
             "fingerprint": table.fingerprint or "-",
             "dimension": str(table.dimension or "-"),
-            "table": f"{table.uri}, version {table.version}, calibration {table.calibration_version or 0}",
+            "table": f"version {table.version}, calibration {table.calibration_version or 0}",
             "documents": f"{sum(table.counts.values()):,}" + _by_modality(table.counts),
         }
         for name, value in rows.items():

@@ -95,7 +95,6 @@ class StoredDocument:
 class Table:
     """The state of the table; version 0 and no fingerprint while nothing was ever stored."""
 
-    uri: str
     version: int
     counts: Mapping[str, int]
     fingerprint: str | None = None

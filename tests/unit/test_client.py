@@ -258,13 +258,13 @@ def test_waiting_in_vain_tells_the_last_reason():
 
 
 def test_an_answer_without_what_must_be_there_is_an_error():
-    service = Service(httpx.Response(200, json={"uri": "memory"}))
+    service = Service(httpx.Response(200, json={"counts": {}}))
     with service.client() as client, pytest.raises(InternalError, match="lacks version, counts"):
         client.table()
 
 
 def test_a_newer_service_may_say_more():
-    service = Service(httpx.Response(200, json={"uri": "memory", "version": 1, "counts": {}, "mood": "good"}))
+    service = Service(httpx.Response(200, json={"version": 1, "counts": {}, "mood": "good"}))
     with service.client() as client:
         assert client.table().version == 1
 

@@ -53,7 +53,7 @@ class FakeService:
         for document in self.documents.values():
             counts[document["modality"]] = counts.get(document["modality"], 0) + 1
         facts = {"model": "demo (local)", "fingerprint": "f00d" * 16, "dimension": 8, "calibration_version": 2}
-        return JSONResponse({"uri": "memory", "version": 7, "counts": counts, **facts})
+        return JSONResponse({"version": 7, "counts": counts, **facts})
 
     async def add(self, request: Request) -> Response:
         async with request.form() as form:

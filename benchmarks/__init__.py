@@ -1,0 +1,1 @@
+"""What we claim, measurable again: one command each."""

@@ -1,0 +1,54 @@
+"""A real graph: `serve run serve_config.yaml` in a process group of its own, with an empty table."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serve_app.client import Client
+from serve_app.local_graph import LocalGraph, default_serve_file, read_serve_file, serve_command
+
+READY_S = 300.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_graph(folder: Path, **settings: str) -> LocalGraph:
+    """A graph whose table and pictures lie in `folder`; `settings` are further ones, as in the environment."""
+    file = read_serve_file(default_serve_file(), port=free_port())
+    environment = {
+        "CROSSMODAL_TABLE__URI": str(folder / "table"),
+        "CROSSMODAL_STORAGE__URI": str(folder / "pictures"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        **settings,
+    }
+    return LocalGraph(file, folder / "run", environment, serve_command(own_ray=True))
+
+
+def ready(graph: LocalGraph) -> LocalGraph:
+    graph.wait_until_ready(READY_S, lambda reason: None)
+    return graph
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGraph]:
+    with start_graph(tmp_path_factory.mktemp("graph")) as running:
+        yield ready(running)
+
+
+@pytest.fixture(scope="module")
+def client(graph: LocalGraph) -> Iterator[Client]:
+    with Client(graph.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def http(graph: LocalGraph) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=graph.url, timeout=60) as http:
+        yield http
