@@ -1,8 +1,9 @@
 // The search page. The address says what is searched (?q=, ?like=, &kind=), so results can be linked and Back works;
-// a picture of the user's own lives only in this page. Everything of the server's is set as text, never as markup.
+// a picture of the user's own lives in this page alone. Everything of the server's is set as text, never as markup.
 
 const at = (id) => document.getElementById(id);
 const LIMIT = 24;
+const pictures = []; // every file that was searched by; the window's history holds their places
 let picture = null; // the file that is searched by
 let running = null; // the AbortController of the search under way
 
@@ -146,13 +147,14 @@ async function showTable() {
 
 // --- the address is the state ---------------------------------------------------------------------------------------
 
-function go({ words = "", like = "" }) {
+function go({ words = "", like = "", file = null }) {
   const state = new URLSearchParams();
   if (words) state.set("q", words);
   if (like) state.set("like", like);
   if (kind()) state.set("kind", kind());
   const query = state.toString();
-  history.pushState(null, "", query ? `?${query}` : location.pathname);
+  if (file && !pictures.includes(file)) pictures.push(file);
+  history.pushState({ picture: pictures.indexOf(file) }, "", query ? `?${query}` : location.pathname);
   scrollTo({ top: 0 });
   follow();
 }
@@ -164,10 +166,14 @@ function follow() {
   const wanted = document.querySelector(`input[name=kind][value="${CSS.escape(state.get("kind") ?? "")}"]`);
   if (wanted) wanted.checked = true;
   at("words").value = words;
+  const file = pictures[history.state?.picture] ?? null;
   if (like) setLike(like);
-  else setPicture(null);
-  if (words || like) search({ words, like });
+  else setPicture(file);
+  if (words || like || file) search({ words, like, file });
   else {
+    running?.abort();
+    show(at("error"), false);
+    at("results").classList.remove("waiting");
     at("results").replaceChildren();
     at("status").textContent = "";
     show(at("welcome"), true);
@@ -180,10 +186,7 @@ function searchBy(file) {
     fail("That file is not a picture.");
     return;
   }
-  history.pushState(null, "", location.pathname);
-  at("words").value = "";
-  setPicture(file);
-  search({ file });
+  go({ file });
 }
 
 // --- listening ------------------------------------------------------------------------------------------------------
@@ -192,20 +195,24 @@ at("search").addEventListener("submit", (event) => {
   event.preventDefault();
   const words = at("words").value.trim();
   if (words) go({ words });
-  else if (picture) search({ file: picture });
+  else if (picture) go({ file: picture });
 });
 for (const choice of document.querySelectorAll("input[name=kind]")) {
   choice.addEventListener("change", () => {
     const state = new URLSearchParams(location.search);
-    if (picture) search({ file: picture });
-    else if (state.has("q") || state.has("like")) go({ words: state.get("q") ?? "", like: state.get("like") ?? "" });
+    if (picture || state.has("q") || state.has("like")) {
+      go({ words: state.get("q") ?? "", like: state.get("like") ?? "", file: picture });
+    }
   });
 }
 at("examples").addEventListener("click", (event) => {
   if (event.target instanceof HTMLButtonElement) go({ words: event.target.textContent });
 });
 at("clear").addEventListener("click", () => go({ words: at("words").value.trim() }));
-at("picture").addEventListener("change", (event) => searchBy(event.target.files[0]));
+at("picture").addEventListener("change", (event) => {
+  searchBy(event.target.files[0]);
+  event.target.value = ""; // or the same file, chosen again, would be no change
+});
 at("home").addEventListener("click", (event) => {
   event.preventDefault();
   document.querySelector("input[name=kind][value='']").checked = true;
