@@ -86,9 +86,14 @@ def results_table(
     table.add_column("id", overflow="fold")
     for place, result in enumerate(answer.results, 1):
         confidence = "-" if result.confidence is None else f"{result.confidence:.2f}"
-        what = escape(result.text or captions.get(result.id) or result.uri or "")
+        what = escape(result.text or captions.get(result.id) or _shortened(result.uri or ""))
         table.add_row(str(place), f"{result.score:.3f}", confidence, result.modality, what, escape(result.id))
     return table
+
+
+def _shortened(uri: str) -> str:
+    """Both ends of a long address; --json has the whole."""
+    return uri if len(uri) <= 48 else f"{uri[:14]}…{uri[-32:]}"
 
 
 def save_sheet(client: "Client", title: str, answer: "SearchResults", path: Path) -> None:
@@ -107,7 +112,8 @@ def _cell(client: "Client", place: int, result: "SearchResult") -> "Cell":
     from serve_app.contact_sheet import Cell
     from serve_app.errors import NotFound
 
-    label = f"{place}.  {result.score:.3f}  {result.text or result.id}"
+    caption = result.id if result.uri is None else result.text or result.id
+    label = f"{place}.  {result.score:.3f}  {caption}"
     if result.uri is None:
         return Cell(label, text=result.text)
     try:

@@ -193,10 +193,16 @@ def _progress(console: Console) -> Progress:
 
 
 def _named(process: Process) -> str:
-    """`ray::ServeReplica:crossmodal:Gateway` as it is; of an interpreter's long command line what it runs."""
+    """Ray's actors by the name that Ray gives them; of other command lines the program, or what the interpreter runs."""
     words = process.name.split()
-    script = next((word for word in words if word.endswith((".py", "serve_config.yaml"))), None)
-    return process.name[:70] if script is None else Path(script).name
+    if words[0].startswith("ray"):
+        return words[0]
+    program = Path(words[0]).name
+    if not program.startswith("python"):
+        return program
+    # `python -m ray.serve.scripts run`, `python -u .../log_monitor.py`, `python -c from multiprocessing.forkserver ...`
+    told = (word for word in words[1:] if word.endswith(".py") or word.startswith(("ray.", "multiprocessing.")))
+    return Path(next(told, program)).name.rstrip(";")
 
 
 if __name__ == "__main__":
