@@ -4,6 +4,8 @@ A caption carries its *facts*: what it claims, in words of the scene and not of 
 all of them, so "a red boat" fits many pictures and a complete caption exactly one spec.
 """
 
+# ruff: noqa: S311 - lots are drawn here, no secrets made
+
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,7 +82,15 @@ _WEATHERS: dict[str, tuple[str, ...]] = {
 }
 _JOINT = {"day": ("day",), "sunset": ("evening", "sunset"), "night": ("night",)}
 _JOINT_WEATHER = {"clear": ("clear", "fine"), "rain": ("rainy", "wet"), "snow": ("snowy",), "rainbow": ("rainbow",)}
-_OPENINGS = ("a picture of", "a drawing of", "an illustration of", "show me", "there is", "find", "a picture-book page with")
+_OPENINGS = (
+    "a picture of",
+    "a drawing of",
+    "an illustration of",
+    "show me",
+    "there is",
+    "find",
+    "a picture-book page with",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +259,9 @@ def _numbered(number: str, name: str) -> str:
 
 
 def _pair(scene: Scene, detail: Detail, voice: _Voice, facts: set[str]) -> str:
-    assert scene.other is not None and scene.relation is not None
     first, second, relation = scene.thing, scene.other, scene.relation
+    if second is None or relation is None:
+        raise ValueError("a group has no relation to tell of")
     if voice.chance(0.5):
         first, second, relation = second, first, OPPOSITE[relation]
     coloured = detail != "short" or not voice.chance(0.3)

@@ -3,6 +3,8 @@
 A picture's caption is known to whoever measures and is never indexed: a picture is to be found by its pixels alone.
 """
 
+# ruff: noqa: S311 - lots are drawn here, no secrets made
+
 import io
 import json
 import random
@@ -31,22 +33,22 @@ class DemoPicture:
     id: str
     scene: Scene
     caption: str
-    format: PictureFormat = "jpg"
+    file_format: PictureFormat = "jpg"
     size: int = PICTURE_SIZE
 
     @property
     def file_name(self) -> str:
         """Such as `picture-0042.jpg`."""
-        return f"{self.id}.{self.format}"
+        return f"{self.id}.{self.file_format}"
 
     @property
     def media_type(self) -> str:
         """`image/png` or `image/jpeg`."""
-        return "image/png" if self.format == "png" else "image/jpeg"
+        return "image/png" if self.file_format == "png" else "image/jpeg"
 
     def encoded(self) -> bytes:
         """The PNG or JPEG file's bytes."""
-        return encode_picture(draw(self.scene, self.size), self.format)
+        return encode_picture(draw(self.scene, self.size), self.file_format)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +60,20 @@ class DemoText:
     text: str
 
 
-def encode_picture(picture: Image.Image, format: PictureFormat) -> bytes:
+def encode_picture(picture: Image.Image, file_format: PictureFormat) -> bytes:
     """A picture as the bytes of a file."""
     buffer = io.BytesIO()
-    if format == "png":
+    if file_format == "png":
         picture.save(buffer, "PNG")
     else:
         picture.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
 
 
-def demo_pictures(seed: int = 0, count: int = PICTURES, format: PictureFormat = "jpg") -> Iterator[DemoPicture]:
+def demo_pictures(seed: int = 0, count: int = PICTURES, file_format: PictureFormat = "jpg") -> Iterator[DemoPicture]:
     """The corpus's pictures, in a fixed order; a larger count goes on where a smaller one ended."""
     for index, scene in enumerate(_scenes(seed, TEXTS + count)[TEXTS:]):
-        yield DemoPicture(f"picture-{index:04d}", scene, _caption(scene, seed), format)
+        yield DemoPicture(f"picture-{index:04d}", scene, _caption(scene, seed), file_format)
 
 
 def demo_texts(seed: int = 0, count: int = TEXTS) -> Iterator[DemoText]:

@@ -4,6 +4,8 @@ The checkpoint is loaded by plain OpenCLIP, its own transform is given pictures 
 is one matrix product: a reference that shares no code with training or with the service.
 """
 
+# ruff: noqa: S311 - lots are drawn here, no secrets made
+
 import argparse
 import json
 import random
@@ -77,7 +79,9 @@ def precision_of_short_queries(measured: Measured, scenes: Sequence[Scene], imag
     return float(np.mean(shares))
 
 
-def attribute_accuracy(measured: Measured, scenes: Sequence[Scene], image_vectors: Matrix) -> dict[Attribute, dict[str, float]]:
+def attribute_accuracy(
+    measured: Measured, scenes: Sequence[Scene], image_vectors: Matrix
+) -> dict[Attribute, dict[str, float]]:
     """How often the right caption wins against all that differ in one attribute only, and how often chance would.
 
     Each scene votes once an attribute that it has.
@@ -117,7 +121,8 @@ def evaluate(folder: Path = network.MODEL_FOLDER, count: int = SCENES, seed: int
 def markdown(result: dict[str, Any]) -> str:
     """The result as the model card's tables."""
     lines = [
-        f"{result['scenes']:,} held-out scenes of different specs (seed {result['seed']}), complete captions in varied wording:",
+        f"{result['scenes']:,} held-out scenes of different specs (seed {result['seed']}), "
+        "complete captions in varied wording:",
         "",
         "| direction | R@1 | R@5 | R@10 | median rank |",
         "|---|---|---|---|---|",
@@ -128,7 +133,7 @@ def markdown(result: dict[str, Any]) -> str:
         lines.append(f"| {name} | {shares} | {row['median_rank']:.0f} |")
     lines += [
         "",
-        f"Queries of a few words (\"red boats\", \"three cups\"): {result['short_queries_precision@5']:.3f} of the first five fit.",
+        f'Queries of a few words ("red boats", "three cups"): {result["short_queries_precision@5"]:.3f} of the first five fit.',
         "",
         "The right caption among all that differ from it in one attribute only:",
         "",
@@ -156,7 +161,9 @@ def show(result: dict[str, Any], console: Console) -> None:
     table = Table("direction", "R@1", "R@5", "R@10", "median rank", title=f"{result['scenes']} held-out scenes")
     for key in ("text_to_image", "image_to_text"):
         row = result[key]
-        table.add_row(key.replace("_", " "), *(f"{row[f'recall@{k}']:.3f}" for k in (1, 5, 10)), f"{row['median_rank']:.0f}")
+        table.add_row(
+            key.replace("_", " "), *(f"{row[f'recall@{k}']:.3f}" for k in (1, 5, 10)), f"{row['median_rank']:.0f}"
+        )
     console.print(table)
     console.print(f"short queries, share of the first five that fit: {result['short_queries_precision@5']:.3f}")
     table = Table("attribute", "accuracy", "chance", "scenes", title="right caption among its variants")
@@ -167,7 +174,9 @@ def show(result: dict[str, Any], console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: measure, print, and where asked write JSON or the model card."""
-    parser = argparse.ArgumentParser(prog="python -m serve_app.demo.evaluate", description="Measure the demo model again.")
+    parser = argparse.ArgumentParser(
+        prog="python -m serve_app.demo.evaluate", description="Measure the demo model again."
+    )
     parser.add_argument("--model", type=Path, default=network.MODEL_FOLDER, help="folder of a local-dir: checkpoint")
     parser.add_argument("--scenes", type=int, default=SCENES)
     parser.add_argument("--seed", type=int, default=SEED)

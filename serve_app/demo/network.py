@@ -19,17 +19,18 @@ MODEL_CFG: dict[str, Any] = {
     "embed_dim": 192,
     "vision_cfg": {
         "image_size": IMAGE_SIZE,
-        "layers": 6,
-        "width": 192,
-        "head_width": 64,
-        "patch_size": 8,
-        # Counting is a sum over the picture; the mean of all patches learns it sooner than one class token does.
-        "pool_type": "avg",
+        # A small residual network: from this few pictures a vision transformer learnt to tell kinds apart many times
+        # later, at 2.5 times the cost a picture.
+        "timm_model_name": "resnet10t",
+        "timm_model_pretrained": False,
+        # Attention over the last feature map, with positions: a plain mean would blur left and right.
+        "timm_pool": "abs_attn",
+        "timm_proj": "",
     },
     "text_cfg": {
         "context_length": CONTEXT_LENGTH,
         "vocab_size": 49408,
-        "width": 128,
+        "width": 96,
         "heads": 4,
         "layers": 4,
     },
@@ -47,7 +48,8 @@ PREPROCESS_CFG: dict[str, Any] = {
 
 def build(model_cfg: dict[str, Any] | None = None) -> nn.Module:
     """An untrained `open_clip.CLIP` of the demo's shape, or of `model_cfg`."""
-    return open_clip.CLIP(**(model_cfg or MODEL_CFG))
+    model: nn.Module = open_clip.CLIP(**(model_cfg or MODEL_CFG))
+    return model
 
 
 def load(folder: Path = MODEL_FOLDER) -> tuple[nn.Module, Any, Any]:
@@ -79,9 +81,14 @@ def write_checkpoint(folder: Path, weights: dict[str, Tensor], model_cfg: dict[s
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = {"model_cfg": model_cfg, "preprocess_cfg": PREPROCESS_CFG}
-    half = {name: value.detach().cpu().to(torch.float16).contiguous() for name, value in weights.items()}
+    half = {
+        name: value.detach().cpu().to(torch.float16 if value.is_floating_point() else value.dtype).contiguous()
+        for name, value in weights.items()
+    }
     half["token_embedding.weight"] = half["token_embedding.weight"] * known_tokens.cpu()[:, None]
     partial = folder / "open_clip_model.safetensors.partial"
     save_file(half, partial, metadata={"format": "pt"})
+    # safetensors creates files for their owner only.
+    partial.chmod(0o644)
     partial.replace(folder / "open_clip_model.safetensors")
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

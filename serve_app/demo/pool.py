@@ -4,6 +4,8 @@ Scenes come in families of four: one, and three that differ from it in a single 
 the other side ...). Family `i` of a seed is always the same, so that the pool is only a cache and may be thrown away.
 """
 
+# ruff: noqa: S311 - lots are drawn here, no secrets made
+
 import hashlib
 import multiprocessing as mp
 import os
@@ -42,9 +44,7 @@ def _neighbour(scene: Scene, rng: random.Random) -> Scene:
     if scene.other is not None and scene.thing.colour != scene.other.colour and rng.random() < 0.2:
         # Which colour goes with which thing is learnt only where the same words are bound otherwise.
         thing, other = scene.thing, scene.other
-        return replace(
-            scene, thing=replace(thing, colour=other.colour), other=replace(other, colour=thing.colour)
-        )
+        return replace(scene, thing=replace(thing, colour=other.colour), other=replace(other, colour=thing.colour))
     options: tuple[Scene, ...] = ()
     while not options:
         options = variants(scene, rng.choice(ATTRIBUTES))

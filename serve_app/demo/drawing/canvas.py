@@ -79,7 +79,9 @@ class Pen:
         """Part of an ellipse cut off by a straight line; degrees, clockwise from the right."""
         self._draw.chord(self._box(x, y, rx, ry), *self._angles(start, end), fill=fill)
 
-    def arc(self, x: float, y: float, rx: float, ry: float, start: float, end: float, fill: Colour, width: float) -> None:
+    def arc(
+        self, x: float, y: float, rx: float, ry: float, start: float, end: float, fill: Colour, width: float
+    ) -> None:
         """Bow along an ellipse; degrees, clockwise from the right."""
         self._draw.arc(
             self._box(x, y, rx, ry), *self._angles(start, end), fill=fill, width=max(1, round(width * self._scale))
@@ -132,7 +134,9 @@ class Canvas(Pen):
         height = self.side - start
         mask = Image.new("1", (self.side, height))
         outline = [(x * self.side, y * self.side - start) for x, y in ridge]
-        ImageDraw.Draw(mask).polygon([*outline, (self.side * ridge[-1][0], height), (self.side * ridge[0][0], height)], fill=1)
+        ImageDraw.Draw(mask).polygon(
+            [*outline, (self.side * ridge[-1][0], height), (self.side * ridge[0][0], height)], fill=1
+        )
         self.image.paste(gradient((self.side, height), (top, bottom)), (0, start), mask)
 
     def veil(self, x: float, y: float, rx: float, ry: float, colour: Colour, strength: float) -> None:

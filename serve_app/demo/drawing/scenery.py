@@ -37,11 +37,17 @@ def pine(canvas: Canvas, x: float, foot: float, height: float, green: Colour, sn
     """Fir tree of three tiers."""
     canvas.box(x - height * 0.05, foot - height * 0.2, x + height * 0.05, foot, mix(green, (70, 44, 30), 0.7))
     for tier in range(3):
-        low, top, half = foot - height * (0.12 + 0.26 * tier), foot - height * (0.5 + 0.25 * tier), height * (0.3 - 0.07 * tier)
+        low, top, half = (
+            foot - height * (0.12 + 0.26 * tier),
+            foot - height * (0.5 + 0.25 * tier),
+            height * (0.3 - 0.07 * tier),
+        )
         canvas.polygon([(x - half, low), (x, top), (x + half, low)], mix(green, (255, 255, 255), 0.07 * tier))
         canvas.polygon([(x, low), (x, top), (x + half, low)], mix(green, (0, 0, 30), 0.16))
         if snow:
-            canvas.polygon([(x - half * 0.5, low - (low - top) * 0.5), (x, top), (x + half * 0.5, low - (low - top) * 0.5)], snow)
+            canvas.polygon(
+                [(x - half * 0.5, low - (low - top) * 0.5), (x, top), (x + half * 0.5, low - (low - top) * 0.5)], snow
+            )
 
 
 def meadow(canvas: Canvas, light: Light, rng: random.Random) -> None:
@@ -83,13 +89,19 @@ def desert(canvas: Canvas, light: Light, rng: random.Random) -> None:
     canvas.fill_below(ridge(rng, 0.47, 0.05, 0.8), light.on((240, 186, 120)), light.on((226, 160, 96)))
     canvas.fill_below(ridge(rng, 0.55, 0.045, 0.7), light.on((236, 170, 92)), light.on((216, 142, 72)))
     canvas.fill_below(ridge(rng, 0.68, 0.04, 0.6), light.on((228, 152, 76)), light.on((200, 118, 58)))
-    for x, foot, tall in ((rng.uniform(0.03, 0.12), 0.62, 0.22), (rng.uniform(0.88, 0.97), 0.58, 0.17), (rng.uniform(0.4, 0.6), 0.55, 0.08)):
+    for x, foot, tall in (
+        (rng.uniform(0.03, 0.12), 0.62, 0.22),
+        (rng.uniform(0.88, 0.97), 0.58, 0.17),
+        (rng.uniform(0.4, 0.6), 0.55, 0.08),
+    ):
         green = light.on((84, 140, 84))
         width = tall * 0.2
         canvas.line([(x, foot), (x, foot - tall)], green, width)
         for side, up in ((-1, 0.4), (1, 0.55)):
             arm = x + side * tall * 0.3
-            canvas.line([(x, foot - tall * up), (arm, foot - tall * up), (arm, foot - tall * (up + 0.3))], green, width * 0.75)
+            canvas.line(
+                [(x, foot - tall * up), (arm, foot - tall * up), (arm, foot - tall * (up + 0.3))], green, width * 0.75
+            )
     for _ in range(7):
         x, y = rng.random(), rng.uniform(0.72, 0.98)
         canvas.arc(x, y, 0.06, 0.015, 200, 340, light.on((186, 104, 52)), 0.005)
@@ -128,7 +140,9 @@ def _windows(canvas: Canvas, light: Light, rng: random.Random, x: float, top: fl
 
 def forest(canvas: Canvas, light: Light, rng: random.Random) -> None:
     canvas.fill_below(ridge(rng, 0.42, 0.03, 1.4), light.on((104, 158, 122)), light.on((80, 136, 100)))
-    for depth, (count, foot, tall, green) in enumerate(((13, 0.53, 0.24, (84, 146, 106)), (9, 0.58, 0.34, (48, 112, 80)))):
+    for depth, (count, foot, tall, green) in enumerate(
+        ((13, 0.53, 0.24, (84, 146, 106)), (9, 0.58, 0.34, (48, 112, 80)))
+    ):
         for i in range(count):
             x = (i + rng.uniform(0.1, 0.9)) / count
             # The middle is left lower, a glade for the things to stand in.
@@ -137,7 +151,9 @@ def forest(canvas: Canvas, light: Light, rng: random.Random) -> None:
     canvas.fill_below(ridge(rng, 0.58, 0.012, 1.6), light.on((92, 128, 66)), light.on((62, 92, 50)))
     for _ in range(22):
         x, y = rng.random(), rng.uniform(0.63, 0.98)
-        canvas.oval(x, y, rng.uniform(0.01, 0.024), 0.007, light.on(rng.choice([(126, 104, 58), (78, 122, 60), (54, 84, 46)])))
+        canvas.oval(
+            x, y, rng.uniform(0.01, 0.024), 0.007, light.on(rng.choice([(126, 104, 58), (78, 122, 60), (54, 84, 46)]))
+        )
 
 
 def mountains(canvas: Canvas, light: Light, rng: random.Random) -> None:
@@ -162,8 +178,13 @@ def mountains(canvas: Canvas, light: Light, rng: random.Random) -> None:
 def sea(canvas: Canvas, light: Light, rng: random.Random) -> None:
     canvas.fill_below([(0, 0.48), (1, 0.48)], light.on((60, 140, 196)), light.on((40, 116, 180)))
     side = rng.choice([0.1, 0.9])
-    canvas.blob([(side - 0.12, 0.49), (side - 0.04, 0.455), (side + 0.05, 0.46), (side + 0.12, 0.49)], light.on((104, 96, 100)))
-    canvas.polygon([(side - 0.022, 0.46), (side - 0.014, 0.31), (side + 0.014, 0.31), (side + 0.022, 0.46)], light.on((250, 246, 240)))
+    canvas.blob(
+        [(side - 0.12, 0.49), (side - 0.04, 0.455), (side + 0.05, 0.46), (side + 0.12, 0.49)], light.on((104, 96, 100))
+    )
+    canvas.polygon(
+        [(side - 0.022, 0.46), (side - 0.014, 0.31), (side + 0.014, 0.31), (side + 0.022, 0.46)],
+        light.on((250, 246, 240)),
+    )
     for y in (0.34, 0.4):
         canvas.box(side - 0.018, y, side + 0.018, y + 0.026, light.on((206, 90, 84)))
     canvas.box(side - 0.014, 0.28, side + 0.014, 0.312, (255, 228, 130))
@@ -180,7 +201,13 @@ def arctic(canvas: Canvas, light: Light, rng: random.Random) -> None:
     canvas.fill_below([(0, 0.5), (1, 0.5)], light.on((110, 176, 204)), light.on((150, 204, 222)))
     for x in (rng.uniform(0.05, 0.25), rng.uniform(0.75, 0.95), rng.uniform(0.4, 0.6)):
         tall, half = rng.uniform(0.09, 0.17), rng.uniform(0.08, 0.13)
-        berg = [(x - half, 0.54), (x - half * 0.7, 0.5 - tall * 0.5), (x - half * 0.2, 0.5 - tall), (x + half * 0.4, 0.5 - tall * 0.7), (x + half, 0.54)]
+        berg = [
+            (x - half, 0.54),
+            (x - half * 0.7, 0.5 - tall * 0.5),
+            (x - half * 0.2, 0.5 - tall),
+            (x + half * 0.4, 0.5 - tall * 0.7),
+            (x + half, 0.54),
+        ]
         canvas.polygon(berg, light.on((236, 248, 255)))
         canvas.polygon([berg[2], berg[3], berg[4], (x + half * 0.1, 0.54)], light.on((176, 212, 236)))
     canvas.fill_below(ridge(rng, 0.58, 0.014, 1.0), light.on((246, 250, 255)), light.on((212, 228, 244)))

@@ -20,7 +20,11 @@ ARTISTS: dict[str, Callable[[Pen, Tones], None]] = {
 # Centres of the places a group's members take, and their half size; jittered by less than the room between them.
 _GROUPS: dict[int, tuple[tuple[float, tuple[tuple[float, float], ...]], ...]] = {
     1: ((0.23, ((0.5, 0.64),)),),
-    2: ((0.175, ((0.28, 0.66), (0.72, 0.66))), (0.175, ((0.29, 0.58), (0.71, 0.74))), (0.175, ((0.29, 0.74), (0.71, 0.58)))),
+    2: (
+        (0.175, ((0.28, 0.66), (0.72, 0.66))),
+        (0.175, ((0.29, 0.58), (0.71, 0.74))),
+        (0.175, ((0.29, 0.74), (0.71, 0.58))),
+    ),
     3: (
         (0.135, ((0.2, 0.7), (0.5, 0.66), (0.8, 0.7))),
         (0.14, ((0.27, 0.8), (0.5, 0.48), (0.73, 0.8))),

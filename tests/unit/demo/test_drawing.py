@@ -10,6 +10,7 @@ import pytest
 from serve_app.demo.drawing import draw
 from serve_app.demo.drawing.things import arrange
 from serve_app.demo.scenes import COLOURS, KINDS, PLACES, TIMES, WEATHERS, Scene, Thing, held_out_scenes, variants
+
 from serve_app.demo.scenes import ATTRIBUTES, Attribute  # isort: skip
 
 SCENE = Scene(Thing("red", "cat"), 3, "forest", "sunset", "snow", seed=5)

@@ -6,7 +6,16 @@ import random
 import pytest
 
 from serve_app.demo.pool import family
-from serve_app.demo.scenes import ATTRIBUTES, Scene, Thing, held_out_scenes, is_held_out, sample_scene, training_scenes, variants
+from serve_app.demo.scenes import (
+    ATTRIBUTES,
+    Scene,
+    Thing,
+    held_out_scenes,
+    is_held_out,
+    sample_scene,
+    training_scenes,
+    variants,
+)
 
 BOAT, TREE = Thing("red", "boat"), Thing("yellow", "tree")
 
