@@ -40,9 +40,9 @@ def load_config(
     return _absolute(config, Path(environment.get("CROSSMODAL_HOME") or Path.cwd()))
 
 
-def default_profile() -> str:
-    """The profile that commands take when none is named."""
-    return os.environ.get("CROSSMODAL_PROFILE", "demo")
+def default_profile() -> str | None:
+    """The profile that commands take when none is named; None: the one in serve_config.yaml."""
+    return os.environ.get("CROSSMODAL_PROFILE") or None
 
 
 def service_url() -> str:
@@ -84,10 +84,14 @@ def _absolute(config: AppConfig, home: Path) -> AppConfig:
     model = config.encoder.model
     if model.startswith("local-dir:"):
         model = "local-dir:" + anchored(model.removeprefix("local-dir:"))
+    # A tag of OpenCLIP has no slash; what has one is the path of a checkpoint.
+    pretrained = config.encoder.pretrained
+    if pretrained and "/" in pretrained:
+        pretrained = anchored(pretrained)
     return config.model_copy(
         update={
             "encoder": config.encoder.model_copy(
-                update={"model": model, "cache_dir": anchored(config.encoder.cache_dir)}
+                update={"model": model, "pretrained": pretrained, "cache_dir": anchored(config.encoder.cache_dir)}
             ),
             "storage": config.storage.model_copy(update={"uri": anchored(config.storage.uri)}),
             "table": config.table.model_copy(update={"uri": anchored(config.table.uri)}),

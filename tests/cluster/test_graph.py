@@ -33,9 +33,9 @@ def stored(client: Client) -> None:
 
 
 def test_the_same_corpus_again_is_unchanged(client: Client) -> None:
-    before = client.table().version
+    before = client.get(PICTURES[0].id)
     assert {added.status for added in client.add(CORPUS)} == {"unchanged"}
-    assert client.table().version == before
+    assert client.get(PICTURES[0].id) == before
 
 
 def test_words_find_the_picture_that_they_describe(client: Client) -> None:

@@ -32,6 +32,14 @@ def test_later_layers_win_and_relative_paths_start_at_home() -> None:
     assert load_config("demo", {"table": {"uri": "s3://b/t"}}, {}).table.uri == "s3://b/t"
 
 
+def test_a_checkpoint_is_found_from_home_and_a_tag_stays_a_tag() -> None:
+    def pretrained(value: str) -> str | None:
+        given = {"model": "ViT-B-32", "pretrained": value}
+        return load_config("demo", {"encoder": given}, {"CROSSMODAL_HOME": "/data"}).encoder.pretrained
+
+    assert (pretrained("models/b32.pt"), pretrained("laion2b_s34b_b79k")) == ("/data/models/b32.pt", "laion2b_s34b_b79k")
+
+
 @pytest.mark.parametrize(
     ("profile", "overrides", "environment", "named"),
     [
