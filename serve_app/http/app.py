@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serve_app.errors import CrossmodalError
-from serve_app.http.documents import document_operations
+from serve_app.http.document_contract import document_operations
 from serve_app.http.error_table import answer_error, answer_http_exception
 from serve_app.http.limits import HttpLimits
 from serve_app.http.middleware import BodyLimit, Deadline, LastNet, RequestId

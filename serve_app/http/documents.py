@@ -11,21 +11,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from serve_app.errors import (
-    BodyTooLarge,
     CrossmodalError,
-    DocumentNotFound,
-    FingerprintMismatch,
     InvalidPicture,
     InvalidRequest,
-    PictureNotFound,
-    Unavailable,
 )
 from serve_app.http.answers import (
     THUMBNAIL_PX,
     Addresses,
-    DeletedOut,
-    DocumentOut,
-    UpsertOut,
     deleted_out,
     document_out,
     json_of,
@@ -35,7 +27,6 @@ from serve_app.http.answers import (
 from serve_app.http.bodies import file_parts, json_part, media_type_of, open_form, picture_of, read_json
 from serve_app.http.error_table import error_of_failure
 from serve_app.http.limits import HttpLimits
-from serve_app.http.operations import Answer, FormPart, Operation, Parameter
 from serve_app.http.wire import Base64Image, FormDocumentIn, PartImage, RequestModels, UriImage
 from serve_app.services.documents import DocumentService
 from serve_app.types import (
@@ -47,28 +38,12 @@ from serve_app.types import (
     UpsertOutcome,
 )
 
-ID = Parameter(
-    "document_id",
-    "path",
-    "The document's id, percent-encoded. A slash may stand as it is or as `%2F`; an id that ends in `/content` or `/thumbnail` "
-    "needs `%2F`.",
-)
 MIN_THUMBNAIL_PX = 16
 PICTURE_HEADERS = {
     # What users stored is theirs: shown, never run, and never taken for something else.
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     "X-Content-Type-Options": "nosniff",
 }
-PICTURE_PARAMETERS = [
-    ID,
-    Parameter(
-        "v",
-        "query",
-        "The first 16 digits of the content's SHA-256, as in the addresses of answers: makes them cacheable.",
-    ),
-    Parameter("If-None-Match", "header", "The ETag of an earlier answer: 304 if the content is still the same."),
-]
-UNCHANGED = Answer("The content is that of the ETag in If-None-Match.")
 
 
 class DocumentRoutes:
@@ -208,84 +183,3 @@ def _picture(request: Request, document: Document, etag: str, content: PictureCo
         return RedirectResponse(content.url, status_code=307, headers={"Cache-Control": "no-store"})
     headers = {**PICTURE_HEADERS, "ETag": etag, "Cache-Control": _cache_control(request, document)}
     return Response(content.data, media_type=content.media_type, headers=headers)
-
-
-def document_operations(documents: DocumentService, models: RequestModels, limits: HttpLimits) -> list[Operation]:
-    """The operations on documents, for routes and openapi.json."""
-    routes = DocumentRoutes(documents, models, limits)
-    one = "/v1/documents/{document_id:document_id}"
-    of_one = "/v1/documents/{document_id:path}"
-    picture = Answer("The picture.", media_types=("image/*",), headers={"ETag": "The content's SHA-256."})
-    elsewhere = Answer(
-        "The picture lies at the signed address in `Location`.", headers={"Location": "A signed address."}
-    )
-    size = Parameter(
-        "size",
-        "query",
-        "The longer side in pixels.",
-        {"type": "integer", "minimum": MIN_THUMBNAIL_PX, "maximum": limits.max_thumbnail_px, "default": THUMBNAIL_PX},
-    )
-    missing = (DocumentNotFound, PictureNotFound, Unavailable)
-    return [
-        Operation(
-            "POST",
-            "/v1/documents",
-            routes.add,
-            "documents",
-            "Store documents, or replace those with the same ids",
-            {200: Answer("What became of each.", UpsertOut)},
-            "Content that is there already is `unchanged` and not encoded again. A document that fails has its error in its own "
-            "item; a request of exactly one document that fails answers with that error's status.",
-            errors=(InvalidRequest, BodyTooLarge, FingerprintMismatch, Unavailable),
-            body=models.documents,
-            form=(
-                FormPart(
-                    "documents",
-                    "A list of documents, whose `image` may be `{part}`: the name of a file of this body. Without this part, "
-                    "each `file` becomes a document.",
-                    models.form_documents,
-                ),
-                FormPart("file", "A picture file; beside `documents`, files have names of your own.", repeated=True),
-            ),
-        ),
-        Operation(
-            "GET",
-            f"{of_one}/content",
-            routes.content,
-            "documents",
-            "The document's picture",
-            {200: picture, 304: UNCHANGED, 307: elsewhere},
-            errors=missing,
-            parameters=PICTURE_PARAMETERS,
-        ),
-        Operation(
-            "GET",
-            f"{of_one}/thumbnail",
-            routes.thumbnail,
-            "documents",
-            "A small JPEG of the document's picture",
-            {200: Answer("The JPEG.", media_types=("image/jpeg",)), 304: UNCHANGED},
-            errors=(InvalidRequest, *missing),
-            parameters=[*PICTURE_PARAMETERS, size],
-        ),
-        Operation(
-            "GET",
-            one,
-            routes.get,
-            "documents",
-            "A document",
-            {200: Answer("The document.", DocumentOut)},
-            errors=(DocumentNotFound, Unavailable),
-            parameters=[ID],
-        ),
-        Operation(
-            "DELETE",
-            one,
-            routes.delete,
-            "documents",
-            "Remove a document",
-            {200: Answer("It is gone.", DeletedOut)},
-            errors=(DocumentNotFound, Unavailable),
-            parameters=[ID],
-        ),
-    ]

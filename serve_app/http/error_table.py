@@ -75,7 +75,7 @@ def error_response(error: BaseException, scope: Scope) -> Response:
     shown = public(error)
     request_id = request_id_of(scope)
     if isinstance(shown, InternalError):
-        log.error("request %s failed: %s %s", request_id, scope["method"], scope["path"], exc_info=error)
+        log.error("request %s failed: %s %r", request_id, scope["method"], scope["path"], exc_info=error)
     status = status_of(type(shown))
     retry = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 and isinstance(shown, Unavailable) else {}
     body = {"error": {"code": shown.code, "message": shown.message, "request_id": request_id}}

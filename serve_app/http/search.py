@@ -5,7 +5,14 @@ import time
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serve_app.errors import BodyTooLarge, DocumentNotFound, FingerprintMismatch, InvalidRequest, Unavailable
+from serve_app.errors import (
+    BodyTooLarge,
+    DocumentNotFound,
+    FingerprintMismatch,
+    InvalidRequest,
+    PictureNotFound,
+    Unavailable,
+)
 from serve_app.http.answers import Addresses, SearchOut, json_of, search_out
 from serve_app.http.bodies import file_parts, json_part, media_type_of, open_form, picture_of, read_json
 from serve_app.http.limits import HttpLimits
@@ -54,7 +61,7 @@ def search_operations(search: SearchService, models: RequestModels, limits: Http
             "search",
             "Search texts and pictures by words, a picture, a document or a vector",
             {200: Answer("What was found, best first.", SearchOut)},
-            errors=(InvalidRequest, BodyTooLarge, DocumentNotFound, FingerprintMismatch, Unavailable),
+            errors=(InvalidRequest, BodyTooLarge, DocumentNotFound, PictureNotFound, FingerprintMismatch, Unavailable),
             body=models.search,
             form=(
                 FormPart("image", "The picture file to search by.", required=True),

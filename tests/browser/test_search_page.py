@@ -31,6 +31,16 @@ def test_an_example_is_a_search(page: Page) -> None:
     assert not page.one("#welcome").is_displayed()
 
 
+def test_a_picture_of_the_collection_is_a_beginning(page: Page) -> None:
+    page.open()
+    page.wait_for("the samples", "document.querySelectorAll('#samples img').length === 6")
+    page.one("#samples button").click()
+    assert page.query.startswith("?like=")
+    assert len(page.results()) == 8
+    page.wait_for("the picture that was asked by", "document.getElementById('asked-picture').naturalWidth > 0")
+    assert page.one("#asked-label").text == "like this picture"
+
+
 def test_words_find_pictures_and_texts_with_score_and_confidence(page: Page) -> None:
     page.open()
     page.search("red boat")
@@ -44,6 +54,7 @@ def test_words_find_pictures_and_texts_with_score_and_confidence(page: Page) -> 
     assert shown.get_attribute("alt")
     assert float(picture.find_element(By.CSS_SELECTOR, ".score").text.split()[-1])
     assert 0 <= float(picture.find_element(By.CSS_SELECTOR, "meter").get_attribute("value") or -1) <= 1
+    assert picture.find_element(By.CSS_SELECTOR, ".confidence").text.endswith("%")
     assert page.query == "?q=red+boat"
 
 

@@ -15,21 +15,29 @@ function show(element, visible) {
   element.hidden = !visible;
 }
 
-function setPicture(file) {
-  picture = file;
-  if (at("asked-picture").src.startsWith("blob:")) URL.revokeObjectURL(at("asked-picture").src);
-  if (file) {
-    at("asked-picture").src = URL.createObjectURL(file);
-    at("asked-label").textContent = file.name || "a picture";
-  }
-  show(at("asked-picture"), Boolean(file));
-  show(at("asked"), Boolean(file));
+function ask(label, source) {
+  const shown = at("asked-picture");
+  if (shown.src.startsWith("blob:")) URL.revokeObjectURL(shown.src);
+  if (source) shown.src = source;
+  else shown.removeAttribute("src");
+  at("asked-label").textContent = label;
+  show(shown, Boolean(source));
+  show(at("asked"), Boolean(label));
 }
 
-function setLike(id) {
-  setPicture(null);
-  at("asked-label").textContent = `like ${id}`;
-  show(at("asked"), true);
+function setPicture(file) {
+  picture = file;
+  if (file) ask(file.name || "a picture", URL.createObjectURL(file));
+  else ask("");
+}
+
+async function setLike(id) {
+  picture = null;
+  ask(`like ${id}`);
+  const response = await fetch(`v1/documents/${encodeURIComponent(id)}`).catch(() => null);
+  if (!response?.ok || new URLSearchParams(location.search).get("like") !== id) return; // the search itself says what is wrong
+  const document = await response.json();
+  ask(`like ${document.text ? `“${document.text}”` : "this picture"}`, document.thumbnail_url);
 }
 
 // --- asking ---------------------------------------------------------------------------------------------------------
@@ -91,6 +99,12 @@ function fail(message) {
 
 const NAMES = { image: "picture", text: "text", image_text: "picture with text" };
 
+function sized(address, pixels) {
+  const url = new URL(address, location.href);
+  url.searchParams.set("size", pixels);
+  return url.href;
+}
+
 function card(result) {
   const item = at("card").content.cloneNode(true).firstElementChild;
   item.classList.add(result.modality);
@@ -99,7 +113,7 @@ function card(result) {
   const words = item.querySelector("blockquote");
   if (result.thumbnail_url) {
     link.href = result.content_url;
-    link.firstElementChild.src = result.thumbnail_url;
+    link.firstElementChild.src = sized(result.thumbnail_url, 384);
     link.firstElementChild.alt = result.text ?? `Picture ${result.id}`;
   } else {
     link.remove();
@@ -109,15 +123,24 @@ function card(result) {
   item.querySelector(".kind").textContent = NAMES[result.modality] ?? result.modality;
   item.querySelector(".score").textContent = result.score.toFixed(3);
   const meter = item.querySelector("meter");
-  if (result.confidence === null) meter.remove();
-  else {
+  const share = item.querySelector(".confidence");
+  if (result.confidence === null) {
+    meter.remove();
+    share.remove();
+  } else {
     meter.value = result.confidence;
-    meter.setAttribute("aria-label", `Confidence ${Math.round(result.confidence * 100)} %`);
+    meter.setAttribute("aria-label", "Confidence");
+    share.textContent = percent(result.confidence);
   }
   const like = item.querySelector(".like");
   like.setAttribute("aria-label", `More like ${result.text ?? result.id}`);
   like.addEventListener("click", () => go({ like: result.id }));
   return item;
+}
+
+function percent(share) {
+  // 100 % would be a promise: "more than 99.9 %" is what is known.
+  return share > 0.999 ? ">99.9 %" : `${(share * 100).toFixed(share > 0.99 ? 1 : 0)} %`;
 }
 
 function render(answer) {
@@ -127,6 +150,27 @@ function render(answer) {
   at("status").textContent = count
     ? `${count} result${count === 1 ? "" : "s"} in ${Math.round(answer.took_ms.total)} ms.${cut}`
     : "Nothing found. The table may still be empty.";
+}
+
+// A few pictures of the collection, for whoever does not know what to ask.
+async function showSamples() {
+  const words = at("examples").querySelector("button").textContent;
+  const response = await fetch("v1/search", requestOf({ words }, { limit: 12, modalities: ["image"] }));
+  if (!response.ok) return; // the page is whole without them
+  const { results } = await response.json();
+  at("samples").lastElementChild.replaceChildren(
+    ...results.filter((result) => result.thumbnail_url).map((result) => {
+      const [item, button, image] = ["li", "button", "img"].map((name) => document.createElement(name));
+      image.src = sized(result.thumbnail_url, 256);
+      image.alt = `More like ${result.text ?? result.id}`;
+      button.type = "button";
+      button.addEventListener("click", () => go({ like: result.id }));
+      button.append(image);
+      item.append(button);
+      return item;
+    }),
+  );
+  show(at("samples"), results.length > 0);
 }
 
 async function showTable() {
@@ -140,6 +184,7 @@ async function showTable() {
     const count = (name) => table?.counts?.[name] ?? 0;
     const pictures = count("image") + count("image_text");
     at("table").textContent = `${pictures.toLocaleString("en")} pictures and ${count("text").toLocaleString("en")} texts · model ${model.id}`;
+    if (pictures && !location.search) await showSamples();
   } catch {
     fail("The service cannot be reached.");
   }
