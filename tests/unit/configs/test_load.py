@@ -37,7 +37,10 @@ def test_a_checkpoint_is_found_from_home_and_a_tag_stays_a_tag() -> None:
         given = {"model": "ViT-B-32", "pretrained": value}
         return load_config("demo", {"encoder": given}, {"CROSSMODAL_HOME": "/data"}).encoder.pretrained
 
-    assert (pretrained("models/b32.pt"), pretrained("laion2b_s34b_b79k")) == ("/data/models/b32.pt", "laion2b_s34b_b79k")
+    assert (pretrained("models/b32.pt"), pretrained("laion2b_s34b_b79k")) == (
+        "/data/models/b32.pt",
+        "laion2b_s34b_b79k",
+    )
 
 
 @pytest.mark.parametrize(

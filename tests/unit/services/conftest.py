@@ -1,6 +1,5 @@
 """The services over fakes: an in-memory table, and parts whose vectors a test can explain."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -55,5 +54,5 @@ def make_system(table: MemoryTable | None = None, texts: FakeTextEncoding | None
 
 
 @pytest.fixture
-def system() -> Iterator[System]:
-    yield make_system()
+def system() -> System:
+    return make_system()
