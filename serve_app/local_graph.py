@@ -117,12 +117,12 @@ class LocalGraph:
         with Client(self.url, retries=0) as client:
             while not (state := client.ready()).ready:
                 reason = state.reason or "not ready"
+                tell(reason)
                 if not self.alive():
                     raise NotReady(f"`serve run` ended with status {self._child.returncode} before it was ready")
                 hopeless = GIVEN_UP in reason or state.code in LASTING
                 if hopeless or time.monotonic() >= deadline:
                     raise NotReady(f"the graph did not become ready: {reason}")
-                tell(reason)
                 time.sleep(POLL_S)
 
     def alive(self) -> bool:
