@@ -95,7 +95,7 @@ class Trainer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
-        self.model: Any = network.build(recipe.model_cfg).to(self.device, memory_format=torch.channels_last)
+        self.model: Any = network.build(recipe.model_cfg).to(self.device).to(memory_format=torch.channels_last)
         self.heads = torch.nn.Linear(recipe.model_cfg["embed_dim"], sum(LABELS)).to(self.device)
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         weights = [*self.model.parameters(), *self.heads.parameters()]
