@@ -47,7 +47,7 @@ def serve(
             except KeyboardInterrupt:
                 stderr().print("ending Serve and Ray ...")
                 return
-            stderr().print(graph.log_tail(), markup=False)
+            stderr().print(graph.log_tail(), markup=False, soft_wrap=True)
             stderr().print(f"[red]`serve run` ended by itself with status {status}[/red]")
             raise typer.Exit(1)
 
@@ -72,5 +72,5 @@ def until_ready(console: "Console", graph: "LocalGraph", wait_s: float) -> None:
 
             graph.wait_until_ready(wait_s, tell)
     except NotReady:
-        console.print(graph.log_tail(), markup=False)
+        console.print(graph.log_tail(), markup=False, soft_wrap=True)
         raise

@@ -94,7 +94,7 @@ class Demo:
             return 1 if failed else 0
         self._console.print(f"\n[bold]The search page: {self._graph.url}/[/bold]   (Ctrl-C ends the demo)")
         self._graph.wait()
-        self._console.print(self._graph.log_tail(), markup=False)
+        self._console.print(self._graph.log_tail(), markup=False, soft_wrap=True)
         raise NotReady(f"`serve run` ended by itself; its log is {self._graph.log_path}")
 
     def _wait(self) -> None:
