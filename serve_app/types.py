@@ -319,9 +319,12 @@ class TableInfo:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether every part answers and belongs together; `reason` is one sentence for the operator when not."""
+    """Whether every part answers and belongs together; if not, `failure` has a code and one sentence for the operator."""
 
-    ready: bool
-    reason: str | None
+    failure: ItemFailure | None
     encoder: EncoderCard | None
     table: TableInfo | None
+
+    @property
+    def ready(self) -> bool:
+        return self.failure is None

@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serve_app.errors import NotReady, Unavailable
+from serve_app.errors import FingerprintMismatch, NotReady, Unavailable
 from serve_app.http.answers import (
     HealthOut,
     ModelOut,
@@ -15,6 +15,7 @@ from serve_app.http.answers import (
     ready_out,
     table_out,
 )
+from serve_app.http.error_table import error_of_failure
 from serve_app.http.operations import Answer, Operation
 from serve_app.services.status import StatusService
 
@@ -30,8 +31,10 @@ class ServiceRoutes:
 
     async def readyz(self, request: Request) -> Response:  # noqa: ARG002
         readiness = await self._status.readiness()
-        if not readiness.ready:
-            raise NotReady(readiness.reason or "the service is not ready")
+        if readiness.failure is not None:
+            error = error_of_failure(readiness.failure)
+            # What lasts keeps its code, so that nobody waits for it to pass.
+            raise error if isinstance(error, FingerprintMismatch) else NotReady(readiness.failure.message)
         return json_of(ready_out(readiness))
 
     async def table(self, request: Request) -> Response:  # noqa: ARG002
@@ -79,6 +82,6 @@ def service_operations(status: StatusService) -> list[Operation]:
             "service",
             "Whether a text and a picture go all the way through, and the table belongs to the encoder",
             {200: Answer("Everything answers and belongs together.", ReadyOut)},
-            errors=(NotReady,),
+            errors=(NotReady, FingerprintMismatch),
         ),
     ]

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import time
 
-from serve_app.core.failures import value_of
+from serve_app.core.failures import failure_of, value_of
 from serve_app.errors import CrossmodalError, FingerprintMismatch
 from serve_app.ports import Indexing, PictureWork, Retrieval, TextEncoding
 from serve_app.types import EncoderCard, InlinePicture, PictureTask, Readiness, TableInfo
@@ -63,5 +63,5 @@ class StatusService:
             await self._indexing.prepare_table(encoder)
             table = await self._retrieval.table_info()
         except CrossmodalError as error:
-            return Readiness(ready=False, reason=error.message, encoder=encoder, table=None)
-        return Readiness(ready=True, reason=None, encoder=encoder, table=table)
+            return Readiness(failure=failure_of(error), encoder=encoder, table=None)
+        return Readiness(failure=None, encoder=encoder, table=table)

@@ -7,7 +7,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from serve_app.errors import Overloaded
-from serve_app.types import Readiness, SearchAnswer, SearchRequest
+from serve_app.types import ItemFailure, Readiness, SearchAnswer, SearchRequest
 from tests.browser.gallery import Gallery
 from tests.browser.page import Page
 
@@ -168,7 +168,7 @@ def test_an_error_of_the_service_is_shown_in_its_own_words(
 
 def test_a_service_that_is_not_ready_says_why(page: Page, gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     async def readiness() -> Readiness:
-        return Readiness(ready=False, reason="The table belongs to another model.", encoder=None, table=None)
+        return Readiness(ItemFailure("fingerprint_mismatch", "The table belongs to another model."), None, None)
 
     monkeypatch.setattr(gallery.status, "readiness", readiness)
     page.open()

@@ -1,7 +1,7 @@
 import httpx
 import pytest
 
-from serve_app.types import Readiness
+from serve_app.types import ItemFailure, Readiness
 from tests.fakes.parts import CARD, OTHER_CARD, FakeTextEncoding
 from tests.http.conftest import app_of, client_of, error_of
 from tests.unit.services.conftest import System, make_system
@@ -27,16 +27,16 @@ async def test_a_service_over_the_table_of_another_model_is_not_ready_and_says_w
     async with client_of(app_of(other)) as client:
         answer = await client.get("/readyz")
     status, code, message = error_of(answer)
-    assert (status, code) == (503, "not_ready")
+    assert (status, code) == (503, "fingerprint_mismatch")
     assert "other" in message
-    assert "retry-after" in answer.headers
+    assert "retry-after" not in answer.headers
 
 
-async def test_a_service_that_gives_no_reason_is_not_ready_either(
+async def test_a_part_that_does_not_answer_is_a_reason_that_may_pass(
     client: httpx.AsyncClient, system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def readiness() -> Readiness:
-        return Readiness(ready=False, reason=None, encoder=None, table=None)
+        return Readiness(ItemFailure("unavailable", "TextEncoder does not answer"), encoder=None, table=None)
 
     monkeypatch.setattr(system.status, "readiness", readiness)
     assert error_of(await client.get("/readyz"))[:2] == (503, "not_ready")

@@ -15,11 +15,15 @@ async def test_a_table_of_another_encoder_is_a_reason_that_names_both_and_the_wa
     await system.documents.add([DocumentInput(text="red boat")])
     readiness = await make_system(system.table, FakeTextEncoding(OTHER_CARD)).status.readiness()
     assert not readiness.ready
-    assert readiness.reason is not None
-    assert all(word in readiness.reason for word in ("fake", "ffffffffffff", "other", "eeeeeeeeeeee", "table.uri"))
+    assert readiness.failure is not None
+    assert readiness.failure.code == "fingerprint_mismatch"
+    assert all(
+        word in readiness.failure.message for word in ("fake", "ffffffffffff", "other", "eeeeeeeeeeee", "table.uri")
+    )
 
 
 async def test_two_encoders_of_different_models_are_not_ready(system: System) -> None:
     system.pictures.card = OTHER_CARD
     readiness = await system.status.readiness()
-    assert "different models" in (readiness.reason or "")
+    assert readiness.failure is not None
+    assert "different models" in readiness.failure.message
