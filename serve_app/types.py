@@ -76,6 +76,8 @@ class EncoderCard:
     preprocessing: ImagePreprocessing
     device: str
     precision: str
+    logit_scale: float  # what the model multiplies cosines with, already exponentiated
+    logit_bias: float | None = None  # added after that by models trained with a sigmoid (SigLIP); None: softmax
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Embedding:
     vector: FloatVector
     fingerprint: str
     truncated: bool = False
+    tokens: int = 0  # that the encoder read of a text, its begin and end among them; 0 for a picture
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ MONDAY = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 TUESDAY = MONDAY + timedelta(days=1)
 HOSTILE_IDS = ["a'b\"; --", "' OR '1'='1", "100%_\\", "日本語 ☃ é", "line\nbreak", "${id}", "x" * 512]
 PREPROCESSING = ImagePreprocessing(8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", "shortest", 0)
-ENCODER = EncoderCard("demo", "v1", "f" * 64, DIMENSION, 77, PREPROCESSING, "cpu", "float32")
+ENCODER = EncoderCard("demo", "v1", "f" * 64, DIMENSION, 77, PREPROCESSING, "cpu", "float32", 100.0)
 
 
 @pytest.fixture(params=["memory", "lance"])

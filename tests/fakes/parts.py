@@ -30,8 +30,8 @@ CONCEPTS = ("red", "blue", "green", "boat", "cat", "house", "tree", "snow")
 GAP = 2.0
 DIMENSION = len(CONCEPTS) + 2
 PREPROCESSING = ImagePreprocessing(8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", "squash", 0)
-CARD = EncoderCard("fake", "none", "f" * 64, DIMENSION, 16, PREPROCESSING, "cpu", "float32")
-OTHER_CARD = EncoderCard("other", "none", "e" * 64, DIMENSION, 16, PREPROCESSING, "cpu", "float32")
+CARD = EncoderCard("fake", "none", "f" * 64, DIMENSION, 16, PREPROCESSING, "cpu", "float32", 100.0)
+OTHER_CARD = EncoderCard("other", "none", "e" * 64, DIMENSION, 16, PREPROCESSING, "cpu", "float32", 100.0)
 
 
 def vector_of(words: str, modality: Modality) -> FloatVector:

@@ -54,7 +54,7 @@ def test_the_identity_is_read_back_from_the_schema() -> None:
 
 def test_the_identity_of_an_encoder_names_its_weights_where_it_has_a_name_for_them() -> None:
     preprocessing = ImagePreprocessing(8, 8, (0, 0, 0), (1, 1, 1), "bicubic", "shortest", 0)
-    card = EncoderCard("ViT-B-32", "laion2b", "abc", 512, 77, preprocessing, "cpu", "float32")
+    card = EncoderCard("ViT-B-32", "laion2b", "abc", 512, 77, preprocessing, "cpu", "float32", 100.0)
     assert table_identity(card) == TableIdentity("abc", "ViT-B-32 (laion2b)", 512)
     assert table_identity(replace(card, pretrained="")).model == "ViT-B-32"
 
