@@ -32,6 +32,10 @@ class EncoderConfig(Section):
     threads: int | None = Field(
         default=None, ge=1, description="Threads of a replica on a CPU; by default the whole CPUs that Ray gave it."
     )
+    compile: Literal["off", "auto"] = Field(
+        default="off",
+        description="`auto`: at the start, measure compiled towers and CUDA graphs by size of batch, and keep what is faster.",
+    )
     max_batch_size: int = Field(default=32, ge=1, description="Most items that go through a tower at once.")
     max_queued_items: int = Field(default=1024, ge=1, description="Items that may wait in a replica; more are refused.")
     max_wait_s: float = Field(

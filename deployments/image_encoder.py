@@ -15,6 +15,8 @@ class ImageEncoder:
         from serve_app.adapters.open_clip import load_image_tower
 
         tower = load_image_tower(**tower_arguments(encoder), threads=encoder.threads or whole_cpus())
+        if encoder.compile == "auto":
+            tower.warm_up(encoder.max_batch_size)
         self._card = tower.card
         self._service = EncodingService[Pixels](
             tower.compute if tower.uploads.overlap else tower.encode,

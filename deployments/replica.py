@@ -12,7 +12,8 @@ BATCH_MS: list[float] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000
 
 def whole_cpus() -> int:
     """The whole CPUs that Ray gave this replica, at least one."""
-    return max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
+    resources = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
+    return max(1, int(resources.get("CPU", 1)))
 
 
 def bound_lance_threads() -> None:

@@ -20,6 +20,8 @@ class TextEncoder:
             max_tokenised_characters=text.max_tokenised_characters,
             max_word_characters=text.max_word_characters,
         )
+        if encoder.compile == "auto":
+            tower.warm_up(encoder.max_batch_size)
         self._card = tower.card
         self._service = EncodingService[str](
             tower.compute if tower.uploads.overlap else tower.encode,

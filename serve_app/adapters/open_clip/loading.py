@@ -15,7 +15,8 @@ from open_clip.factory import _find_checkpoint_in_dir as find_weights
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf, get_pretrained_cfg
 
 from serve_app.adapters.checkpoint import CONFIG_NAME, Checkpoint, fingerprint_of, image_preprocessing, read_config
-from serve_app.adapters.open_clip.towers import OPEN_CLIP_PRECISIONS, OpenClipImageTower, OpenClipTextTower
+from serve_app.adapters.open_clip.hardware import OPEN_CLIP_PRECISIONS, chosen_device, chosen_precision
+from serve_app.adapters.open_clip.towers import OpenClipImageTower, OpenClipTextTower
 from serve_app.adapters.tokenising import BoundedTokenizer
 from serve_app.errors import ModelUnavailable
 from serve_app.types import EncoderCard
@@ -73,8 +74,8 @@ def _load(
 ) -> tuple[Any, Checkpoint, EncoderCard]:
     if threads is not None:
         torch.set_num_threads(threads)
-    where = _device(device)
-    how = _precision(precision, where)
+    where = chosen_device(device)
+    how = chosen_precision(precision, where)
     shown = _shown(model, pretrained)
     try:
         checkpoint = _find(f"local-dir:{DEMO_MODEL}" if model == "demo" else model, pretrained)
@@ -175,26 +176,6 @@ def _shown(model: str, pretrained: str | None) -> tuple[str, str]:
     scheme, separator, path = model.partition(":")
     name = f"local-dir:{Path(path).name}" if separator and scheme == "local-dir" else model
     return name, Path(pretrained).name if pretrained else ""
-
-
-def _device(wanted: str) -> str:
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelUnavailable(f"the device {wanted} is asked for, and this process has no GPU")
-    return wanted
-
-
-def _precision(wanted: str, device: str) -> str:
-    if wanted == "auto":
-        return (
-            "bfloat16"
-            if device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
-            else "float32"
-        )
-    if wanted not in OPEN_CLIP_PRECISIONS:
-        raise ModelUnavailable(f"there is no precision {wanted!r}; there are {', '.join(OPEN_CLIP_PRECISIONS)}")
-    return wanted
 
 
 def _first_line(error: Exception) -> str:

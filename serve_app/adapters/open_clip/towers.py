@@ -13,15 +13,18 @@ import numpy as np
 import open_clip
 import torch
 
-from serve_app.adapters.open_clip.trimming import CutTowers, causal_part, end_token, groups_of, lengths_of, shortened
+from serve_app.adapters.open_clip.fastest import Fastest, sizes_up_to, ways_on
+from serve_app.adapters.open_clip.hardware import OPEN_CLIP_PRECISIONS
+from serve_app.adapters.open_clip.trimming import causal_part, cut_to, end_token, groups_of, lengths_of, shortened
 from serve_app.adapters.open_clip.uploads import Uploads
 from serve_app.adapters.tokenising import BoundedTokenizer
 from serve_app.errors import InternalError
 from serve_app.types import Embedding, EncoderCard, ItemFailure, Pixels
 
-OPEN_CLIP_PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 # Tokens at which a batch keeps the device busy; beyond, short texts go apart from long ones. A GPU wants few large kernels.
 ENOUGH_TOKENS_CPU, ENOUGH_TOKENS_GPU = 128, 8192
+# Lengths at which compiled text towers are made: a recorded shape for every length would be too many.
+LENGTH_STEP = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class StagedPictures:
 
 @dataclass(frozen=True, slots=True)
 class StagedTexts:
-    """Tokens on the device, in groups of one length each: (indices of the texts, int64 [n, length], the tower to use)."""
+    """Tokens on the device, in groups of one length each: (indices of the texts, int64 [n, length], how to encode them)."""
 
     groups: Sequence[tuple[Sequence[int], Any, Any]]
     lengths: Sequence[int]
@@ -51,6 +54,19 @@ class OpenClipImageTower:
         self._dtype = open_clip.get_input_dtype(OPEN_CLIP_PRECISIONS[card.precision])
         self._mean = torch.tensor(card.preprocessing.mean, device=card.device).view(1, 3, 1, 1)
         self._std = torch.tensor(card.preprocessing.std, device=card.device).view(1, 3, 1, 1)
+        self._forward = Fastest(self.module)
+
+    def warm_up(self, max_batch_size: int) -> None:
+        """Measure the ways to run batches of every size, and keep the fastest of each. Takes seconds to minutes."""
+        wanted = self.card.preprocessing
+        with torch.inference_mode():
+            batches = (
+                torch.zeros(
+                    size, 3, wanted.height, wanted.width, dtype=self._dtype, device=self.card.device
+                ).contiguous(memory_format=torch.channels_last)
+                for size in sizes_up_to(max_batch_size)
+            )
+            self._forward.warm_up(batches, ways_on(self.card.device), "image tower")
 
     def encode(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:
         """An embedding for each uint8 [height, width, 3] of the card's size; a wrong shape fails alone. Raises InternalError."""
@@ -74,8 +90,7 @@ class OpenClipImageTower:
             with torch.inference_mode():
                 # The permuted view keeps its channels last, the layout that convolutions like best.
                 batch = self.uploads.arrived(pixels).permute(0, 3, 1, 2).float().div_(255)
-                features = self.module(batch.sub_(self._mean).div_(self._std).to(self._dtype))
-                rows = unit_rows(features)
+                rows = unit_rows(self._forward(batch.sub_(self._mean).div_(self._std).to(self._dtype)))
         except RuntimeError as error:
             raise InternalError("the image encoder failed") from error
         return [as_embedding(row, self.card) for row in rows]
@@ -94,8 +109,22 @@ class OpenClipTextTower:
         self._tokenizer = tokenizer
         part = causal_part(self.module)
         self._end = None if part is None else end_token(part)
-        self._cut_towers = CutTowers(self.module)
+        self._forwards: dict[int, Fastest] = {}  # by length in tokens
+        self._length_step = 1
         self._enough_tokens = ENOUGH_TOKENS_GPU if self.uploads.overlap else ENOUGH_TOKENS_CPU
+
+    def warm_up(self, max_batch_size: int) -> None:
+        """Measure the ways to run batches of every size and length, and keep the fastest of each. Takes seconds to minutes."""
+        longest = self.card.context_length
+        self._length_step = LENGTH_STEP
+        lengths = [longest] if self._end is None else [*range(LENGTH_STEP, longest, LENGTH_STEP), longest]
+        with torch.inference_mode():
+            for length in lengths:
+                batches = (
+                    torch.zeros(size, length, dtype=torch.int64, device=self.card.device)
+                    for size in sizes_up_to(max_batch_size)
+                )
+                self._forward_of(length).warm_up(batches, ways_on(self.card.device), f"text tower at {length} tokens")
 
     def encode(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:
         """An embedding for each text; `truncated` where the tower did not read all of it. Raises InternalError."""
@@ -108,24 +137,29 @@ class OpenClipTextTower:
         tokens, truncated = self._tokenizer(texts)
         if self._end is None:
             width = tokens.shape[1]
-            return StagedTexts(
-                [(range(len(texts)), self.uploads.one(tokens), self.module)], [width] * len(texts), truncated
-            )
+            whole = (range(len(texts)), self.uploads.one(tokens), self._forward_of(width))
+            return StagedTexts([whole], [width] * len(texts), truncated)
         lengths = lengths_of(tokens, self._end)
         groups = []
         for group in groups_of(lengths, self._enough_tokens):
-            longest = lengths[group[-1]]
+            longest = min(-(-lengths[group[-1]] // self._length_step) * self._length_step, tokens.shape[1])
             rows = self.uploads.one(shortened(tokens[group], longest))
-            groups.append((group, rows, self._cut_towers.of(longest)))
+            groups.append((group, rows, self._forward_of(longest)))
         return StagedTexts(groups, lengths, truncated)
+
+    def _forward_of(self, length: int) -> Fastest:
+        if length not in self._forwards:
+            tower = self.module if self._end is None else cut_to(self.module, length)
+            self._forwards[length] = Fastest(tower.encode_text)
+        return self._forwards[length]
 
     def compute(self, staged: StagedTexts) -> list[Embedding | ItemFailure]:
         """What became of a staged batch. Raises InternalError."""
         results: dict[int, Embedding | ItemFailure] = {}
         try:
             with torch.inference_mode():
-                for group, tokens, tower in staged.groups:
-                    rows = unit_rows(tower.encode_text(self.uploads.arrived(tokens)))
+                for group, tokens, forward in staged.groups:
+                    rows = unit_rows(forward(self.uploads.arrived(tokens)))
                     for at, row in zip(group, rows, strict=True):
                         results[at] = as_embedding(row, self.card, staged.truncated[at], staged.lengths[at])
         except RuntimeError as error:
@@ -134,10 +168,9 @@ class OpenClipTextTower:
 
 
 def unit_rows(features: Any) -> Any:
-    """Unit vectors of a tower's features, float32 [n, dimension]; a row without a direction is NaN or zero."""
-    pooled = features[0] if isinstance(features, tuple) else features  # CoCa's towers give their tokens as well
+    """Unit vectors of features [n, dimension], float32; a row without a direction is NaN or zero."""
     # Normalise in float32: norms in half precision reorder close hits.
-    return torch.nn.functional.normalize(pooled.float(), dim=-1).cpu().numpy()
+    return torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
 
 
 def as_embedding(row: Any, card: EncoderCard, truncated: bool = False, tokens: int = 0) -> Embedding | ItemFailure:

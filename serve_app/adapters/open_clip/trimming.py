@@ -54,31 +54,19 @@ def groups_of(lengths: Sequence[int], enough_tokens: int) -> list[list[int]]:
     return groups
 
 
-class CutTowers:
-    """A model's text tower for each length: copies that share every weight, with shorter positions and mask."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._part = causal_part(model)
-        self._by_length: dict[int, Any] = {}
-
-    def of(self, length: int) -> Any:
-        """The model as OpenCLIP made it, for texts of this many tokens."""
-        if length not in self._by_length:
-            self._by_length[length] = self._cut(length)
-        return self._by_length[length]
-
-    def _cut(self, length: int) -> Any:
-        part = copy(self._part)
-        part._parameters = dict(part._parameters)
-        part._buffers = dict(part._buffers)
-        part.positional_embedding = torch.nn.Parameter(part.positional_embedding[:length], requires_grad=False)
-        part.attn_mask = part.attn_mask[:length, :length]
-        if self._part is self._model:
-            return part
-        model = copy(self._model)
-        model._modules = {**model._modules, "text": part}
-        return model
+def cut_to(model: Any, length: int) -> Any:
+    """The model as OpenCLIP made it, for texts of this many tokens: a copy that shares every weight, with fewer positions."""
+    whole = causal_part(model)
+    part = copy(whole)
+    part._parameters = dict(part._parameters)
+    part._buffers = dict(part._buffers)
+    part.positional_embedding = torch.nn.Parameter(whole.positional_embedding[:length], requires_grad=False)
+    part.attn_mask = whole.attn_mask[:length, :length]
+    if whole is model:
+        return part
+    shorter = copy(model)
+    shorter._modules = {**model._modules, "text": part}
+    return shorter
 
 
 def shortened(tokens: Tokens, length: int) -> Tokens:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from serve_app.adapters.open_clip import load_image_tower, load_text_tower, preprocessing_of_file
+from serve_app.adapters.open_clip.hardware import chosen_precision
 from serve_app.adapters.picture_decoder import PictureDecoder
 from serve_app.errors import InternalError, ModelUnavailable
 from serve_app.types import Embedding, ItemFailure, Pixels
@@ -127,7 +128,7 @@ def test_each_tower_keeps_only_its_own_parameters(tmp_path: Path, model_cfg: dic
 def test_the_card_describes_the_model_and_names_no_folder(checkpoint: Path) -> None:
     card = load_text_tower(model=f"local-dir:{checkpoint}", device="cpu").card
     assert (card.model, card.pretrained, card.dimension, card.context_length) == ("local-dir:tiny", "", 32, 16)
-    assert (card.device, card.precision) == ("cpu", "float32")
+    assert (card.device, card.precision) == ("cpu", chosen_precision("auto", "cpu"))
     assert card.preprocessing.resize_mode == "squash"
     assert card.preprocessing.interpolation == "bilinear"
     assert card.preprocessing.mean == (0.5, 0.4, 0.3)

@@ -1,0 +1,150 @@
+"""What makes towers fast changes no vector: cutting texts, grouping them, staging, padding to compiled sizes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from serve_app.adapters.open_clip import load_image_tower, load_text_tower
+from serve_app.adapters.open_clip.fastest import Fastest, Way, padded, sizes_up_to
+from serve_app.adapters.open_clip.hardware import chosen_device, chosen_precision
+from serve_app.adapters.open_clip.trimming import causal_part, groups_of, lengths_of
+from serve_app.errors import ModelUnavailable
+from serve_app.types import Embedding, ItemFailure
+from tests.unit.adapters.tiny_checkpoints import COCA_CFG, CUSTOM_CFG, MODEL_CFG, save_checkpoint
+
+TEXTS = ["a red boat", "x", "two yellow trees in the snow at night", "", "a picture of a very long day " * 9, "a cat"]
+BOTH_WAYS_CFG: dict[str, Any] = {
+    **MODEL_CFG,
+    "custom_text": True,
+    "text_cfg": {**MODEL_CFG["text_cfg"], "no_causal_mask": True, "pool_type": "last"},
+}
+END_ID_CFG: dict[str, Any] = {
+    **CUSTOM_CFG,
+    "text_cfg": {**MODEL_CFG["text_cfg"], "pool_type": "eos", "eos_id": 49407},
+}
+
+
+def vectors(results: list[Embedding | ItemFailure]) -> np.ndarray[Any, Any]:
+    return np.stack([each.vector for each in results if isinstance(each, Embedding)])
+
+
+# --- the length of texts ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model_cfg", "is_cut"),
+    [(MODEL_CFG, True), (CUSTOM_CFG, True), (END_ID_CFG, True), (COCA_CFG, False), (BOTH_WAYS_CFG, False)],
+    ids=["CLIP", "CustomTextCLIP", "end by id", "CoCa", "both ways"],
+)
+def test_cut_texts_have_the_vectors_of_padded_ones(tmp_path: Path, model_cfg: dict[str, Any], is_cut: bool) -> None:
+    name = f"local-dir:{save_checkpoint(tmp_path / 'model', model_cfg)}"
+    reference = open_clip.create_model(name).eval()
+    assert (causal_part(reference) is not None) is is_cut
+    with torch.inference_mode():
+        features = reference.encode_text(open_clip.get_tokenizer(name)(TEXTS))
+    plain = torch.nn.functional.normalize(features, dim=-1).numpy()
+    ours = vectors(load_text_tower(model=name, precision="float32", device="cpu").encode(TEXTS))
+    assert np.abs(ours - plain).max() <= 1e-6
+
+
+def test_the_tokens_that_were_read_are_told(tmp_path: Path) -> None:
+    tower = load_text_tower(model=f"local-dir:{save_checkpoint(tmp_path / 'model')}", device="cpu")
+    read = [each.tokens for each in tower.encode(TEXTS) if isinstance(each, Embedding)]
+    assert read == [5, 3, 10, 2, 16, 4]
+
+
+def test_a_tower_is_read_at_its_first_end_token() -> None:
+    tokens = np.array([[7, 3, 9, 0, 0], [7, 9, 0, 0, 0]], np.int64)
+    assert lengths_of(tokens, "highest") == [3, 2]
+    assert lengths_of(tokens, 3) == [2, 1]
+
+
+def test_short_texts_go_apart_from_long_ones_once_the_device_is_busy() -> None:
+    assert groups_of([5, 70, 5, 6, 5], enough_tokens=15) == [[0, 2, 4], [3, 1]]
+    assert groups_of([5, 70, 5], enough_tokens=1000) == [[0, 2, 1]]
+    assert groups_of([], enough_tokens=10) == []
+
+
+# --- the fastest way --------------------------------------------------------------------------------------------------
+
+
+def doubled(batch: Any) -> Any:
+    return 2 * batch
+
+
+class Counting:
+    """A way that gives the plain result, at once, and counts the rows that it was given."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+
+    def make(self, forward: Any, batch: Any) -> Any:
+        result = torch.full_like(batch, 2.0)
+
+        def run(batch: Any) -> Any:
+            self.rows.append(len(batch))
+            return result[: len(batch)]
+
+        return run
+
+
+def slow(batch: Any) -> Any:
+    return (batch @ torch.ones(batch.shape[1], 400_000)).sum(1, keepdim=True) * 0 + 2 * batch
+
+
+def test_a_faster_way_is_kept_and_batches_are_padded_to_its_sizes() -> None:
+    counting, forward = Counting(), Fastest(slow)
+    forward.warm_up([torch.ones(size, 3) for size in (2, 4)], [Way("counting", counting.make)], "a tower")
+    counting.rows.clear()
+    for size in (1, 2, 3, 4):
+        assert torch.equal(forward(torch.ones(size, 3)), torch.full((size, 3), 2.0))
+    assert counting.rows == [2, 2, 4, 4]
+    assert forward(torch.ones(5, 3)).shape == (5, 3), "a larger batch than was measured runs plainly"
+
+
+def test_a_way_that_fails_here_is_passed_by(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(forward: Any, batch: Any) -> Any:
+        raise RuntimeError("no compiler")
+
+    forward = Fastest(doubled)
+    forward.warm_up([torch.ones(2, 3)], [Way("compiled", fail)], "a tower")
+    assert torch.equal(forward(torch.ones(2, 3)), torch.full((2, 3), 2.0))
+    assert "no compiler" in caplog.text
+
+
+def test_sizes_are_powers_of_two_and_the_largest() -> None:
+    assert sizes_up_to(1) == [1]
+    assert sizes_up_to(32) == [1, 2, 4, 8, 16, 32]
+    assert sizes_up_to(48) == [1, 2, 4, 8, 16, 32, 48]
+    assert padded(torch.ones(3, 2), 4).shape == (4, 2)
+
+
+def test_a_compiled_tower_gives_the_same_vectors(tmp_path: Path) -> None:
+    name = f"local-dir:{save_checkpoint(tmp_path / 'model')}"
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    tower = load_image_tower(model=name, precision="float32", device="cpu")
+    plain = vectors(tower.encode([picture]))
+    tower.warm_up(max_batch_size=1)
+    assert np.abs(vectors(tower.encode([picture])) - plain).max() <= 1e-6
+
+
+# --- the hardware -----------------------------------------------------------------------------------------------------
+
+
+def test_the_precision_is_what_the_chip_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has, precision in (({"amx_bf16": True}, "bfloat16"), ({"avx512_bf16": True}, "bfloat16"), ({}, "float32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
+        assert chosen_precision("auto", "cpu") == precision
+    assert chosen_precision("float16", "cpu") == "float16"
+
+
+def test_what_is_not_there_is_said() -> None:
+    with pytest.raises(ModelUnavailable):
+        chosen_precision("float8", "cpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ModelUnavailable):
+            chosen_device("cuda:0")
