@@ -37,7 +37,7 @@ OTHER_CARD = EncoderCard("other", "none", "e" * 64, DIMENSION, 16, PREPROCESSING
 def vector_of(words: str, modality: Modality) -> FloatVector:
     values = np.zeros(DIMENSION, np.float32)
     for at, concept in enumerate(CONCEPTS):
-        values[at] = words.split().count(concept)
+        values[at] = words.replace(".", "").split().count(concept)
     values[-1 if modality is Modality.TEXT else -2] = GAP
     return unit(values)
 
