@@ -83,11 +83,11 @@ def test_the_cache_of_query_vectors_counts_in_the_metrics_of_ray(http: httpx.Cli
     for _ in range(3):
         http.post("/v1/search", json={"query": {"text": "a boat that nobody asked for"}}).raise_for_status()
     ports = {int(port) for each in graph.processes() for port in re.findall(r"--metrics-export-port=(\d+)", each.name)}
-    print([each.name for each in graph.processes() if 'metrics' in each.name])
+    print([each.name for each in graph.processes() if "metrics" in each.name])
     (port,) = ports - {0}
     deadline = time.monotonic() + 30  # replicas report every few seconds
     while not re.search(r"crossmodal_query_cache_hits\w*{.*} [2-9]", exported := metrics(port)):
-        assert time.monotonic() < deadline, [l for l in exported.splitlines() if "crossmodal" in l]
+        assert time.monotonic() < deadline, [line for line in exported.splitlines() if "query" in line]
         time.sleep(0.5)
     assert "crossmodal_query_cache_misses" in exported
 
