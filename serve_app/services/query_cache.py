@@ -5,6 +5,7 @@ never kept. For queries and labels, which repeat. Documents do not: a store of m
 """
 
 import asyncio
+import contextvars
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -62,6 +63,8 @@ class CachedTextEncoding:
         self._flights: dict[str, _Flight] = {}
         self._fingerprint: str | None = None
         self._card: EncoderCard | None = None
+        # A flight belongs to no one caller: in the context of one, Ray would cancel it for all when that one gives up.
+        self._context = contextvars.copy_context()
 
     async def encode_texts(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:
         """An embedding or a failure for each text; the vectors are read-only. Raises what the inner encoding raises."""
@@ -89,7 +92,8 @@ class CachedTextEncoding:
         _count(self._hits, len(texts) - len(new))
         _count(self._misses, len(new))
         if new:
-            flight = _Flight(new, asyncio.get_running_loop().create_task(self._encode(new)))
+            loop = asyncio.get_running_loop()
+            flight = _Flight(new, loop.create_task(self._encode(new), context=self._context))
             self._flights.update(dict.fromkeys(new, flight))
         flights = {self._flights[text] for text in wanted}
         for flight in flights:

@@ -1,4 +1,5 @@
 import asyncio
+import contextvars
 from collections.abc import Sequence
 
 import numpy as np
@@ -96,6 +97,21 @@ async def test_a_call_that_nobody_waits_for_is_given_up_and_made_again_when_it_i
     inner.go_on.set()
     assert len(await cache.encode_texts(["a"])) == 1
     assert (inner.calls, inner.cancelled) == ([["a"], ["a"]], 1)
+
+
+async def test_a_call_runs_in_no_callers_context() -> None:
+    request: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="nobody's")
+    seen: list[str] = []
+
+    class Looking(FakeTextEncoding):
+        async def encode_texts(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:
+            seen.append(request.get())
+            return await super().encode_texts(texts)
+
+    cache = CachedTextEncoding(Looking(), max_texts=10)
+    request.set("mine")
+    await cache.encode_texts(["a"])
+    assert seen == ["nobody's"]
 
 
 async def test_a_failure_is_told_to_all_who_wait_and_never_kept() -> None:
