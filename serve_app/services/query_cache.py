@@ -91,6 +91,8 @@ class CachedTextEncoding:
         new = [text for text in wanted if text not in self._flights]
         _count(self._hits, len(texts) - len(new))
         _count(self._misses, len(new))
+        if not wanted:
+            return {}
         if new:
             loop = asyncio.get_running_loop()
             flight = _Flight(new, loop.create_task(self._encode(new), context=self._context))
