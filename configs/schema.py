@@ -27,10 +27,18 @@ class EncoderConfig(Section):
     device: str = Field(default="auto", description="`auto` (the GPU where the replica has one), `cpu` or `cuda`.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
-        description="`auto`: bfloat16 on a GPU that has it, float32 elsewhere. Vectors are float32 always.",
+        description="`auto`: bfloat16 on a GPU or CPU that computes in it, float32 elsewhere. Vectors are float32 always.",
+    )
+    threads: int | None = Field(
+        default=None, ge=1, description="Threads of a replica on a CPU; by default the whole CPUs that Ray gave it."
     )
     max_batch_size: int = Field(default=32, ge=1, description="Most items that go through a tower at once.")
     max_queued_items: int = Field(default=1024, ge=1, description="Items that may wait in a replica; more are refused.")
+    max_wait_s: float = Field(
+        default=5.0,
+        gt=0,
+        description="What would wait longer for a replica, at the pace of its latest batches, is refused.",
+    )
     options: dict[str, str] = Field(
         default_factory=dict,
         description="Options of the object store that holds the checkpoint (`endpoint`, `region`, ...).",
@@ -155,6 +163,11 @@ class CallConfig(Section):
     max_picture_calls: int = Field(default=8, ge=1, description="Calls with picture files under way per caller.")
     max_queued_items: int = Field(
         default=2048, ge=1, description="Items that may wait at the caller; more are refused."
+    )
+    max_wait_s: float = Field(
+        default=5.0,
+        gt=0,
+        description="What would wait longer at the caller, at the pace of the latest calls, is refused.",
     )
     retry_for_s: float = Field(default=45.0, ge=0, description="A call to a replica that died is repeated for so long.")
 

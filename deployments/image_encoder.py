@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from configs.schema import EncoderConfig
 from deployments.checkpoints import tower_arguments
+from deployments.replica import batch_metrics, whole_cpus
 from serve_app.services.encoding import EncodingService
 from serve_app.types import Embedding, EncoderCard, ItemFailure, Pixels
 
@@ -13,10 +14,15 @@ class ImageEncoder:
         # Here and not above: the builder and the other deployments import this file, and must stay without torch.
         from serve_app.adapters.open_clip import load_image_tower
 
-        tower = load_image_tower(**tower_arguments(encoder))
+        tower = load_image_tower(**tower_arguments(encoder), threads=encoder.threads or whole_cpus())
         self._card = tower.card
         self._service = EncodingService[Pixels](
-            tower.encode, max_batch_size=encoder.max_batch_size, max_queued_items=encoder.max_queued_items
+            tower.compute if tower.uploads.overlap else tower.encode,
+            stage=tower.stage if tower.uploads.overlap else None,
+            max_batch_size=encoder.max_batch_size,
+            max_queued_items=encoder.max_queued_items,
+            max_wait_s=encoder.max_wait_s,
+            observe=batch_metrics("image_encoder"),
         )
 
     async def encode_pixels(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from configs.schema import SearchConfig, TableConfig
+from deployments.replica import bound_lance_threads
 from serve_app.adapters.lance_table import LanceTable
 from serve_app.services.indexing import IndexingService
 from serve_app.types import DeleteOutcome, EncoderCard, ItemFailure, Record, TableInfo, UpsertOutcome
@@ -11,6 +12,7 @@ from serve_app.types import DeleteOutcome, EncoderCard, ItemFailure, Record, Tab
 
 class Indexer:
     def __init__(self, table: TableConfig, search: SearchConfig) -> None:
+        bound_lance_threads()
         self._service = IndexingService(
             LanceTable(
                 table.uri,

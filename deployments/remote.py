@@ -52,7 +52,7 @@ class Target:
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                return await self._handle.options(method_name=method).remote(*arguments)
+                return await _answer_of(self._handle.options(method_name=method).remote(*arguments))
             except (RayActorError, DeploymentUnavailableError) as error:
                 if time.monotonic() + pause_s > deadline:
                     raise Unavailable(f"{self._handle.deployment_name} does not answer") from error
@@ -79,8 +79,19 @@ class Target:
             run,
             max_batch_size=max_batch_size,
             max_queued_items=self._calls.max_queued_items,
+            max_wait_s=self._calls.max_wait_s,
             max_in_flight=max_in_flight,
+            cancel_abandoned=True,
         )
+
+
+async def _answer_of(response: Any) -> Any:
+    """What a call answers. Given up here, it is given up there: what waits in the other's queue is not computed any more."""
+    try:
+        return await response
+    except asyncio.CancelledError:
+        response.cancel()
+        raise
 
 
 def translate(error: Exception, deployment: str) -> CrossmodalError:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from configs.schema import SearchConfig, TableConfig
+from deployments.replica import bound_lance_threads
 from serve_app.adapters.lance_table import LanceTable
 from serve_app.core.batching import Batcher
 from serve_app.services.retrieval import RetrievalService
@@ -14,6 +15,7 @@ MAX_QUERIES_PER_READ = 64
 
 class Retriever:
     def __init__(self, table: TableConfig, search: SearchConfig) -> None:
+        bound_lance_threads()
         lance = LanceTable(
             table.uri,
             table.name,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from configs.schema import EncoderConfig, TextConfig
 from deployments.checkpoints import tower_arguments
+from deployments.replica import batch_metrics, whole_cpus
 from serve_app.services.encoding import EncodingService
 from serve_app.types import Embedding, EncoderCard, ItemFailure
 
@@ -15,12 +16,18 @@ class TextEncoder:
 
         tower = load_text_tower(
             **tower_arguments(encoder),
+            threads=encoder.threads or whole_cpus(),
             max_tokenised_characters=text.max_tokenised_characters,
             max_word_characters=text.max_word_characters,
         )
         self._card = tower.card
         self._service = EncodingService[str](
-            tower.encode, max_batch_size=encoder.max_batch_size, max_queued_items=encoder.max_queued_items
+            tower.compute if tower.uploads.overlap else tower.encode,
+            stage=tower.stage if tower.uploads.overlap else None,
+            max_batch_size=encoder.max_batch_size,
+            max_queued_items=encoder.max_queued_items,
+            max_wait_s=encoder.max_wait_s,
+            observe=batch_metrics("text_encoder"),
         )
 
     async def encode_texts(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:

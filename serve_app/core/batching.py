@@ -6,6 +6,8 @@ item alone is never delayed.
 """
 
 import asyncio
+import contextvars
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
@@ -20,7 +22,10 @@ class Batcher(Generic[T, R]):
     """Runs `run` on up to `max_batch_size` items, at most `max_in_flight` calls at once, in order of arrival.
 
     `run` takes a list and returns one of the same length; what it raises is raised for each item of that batch.
-    An item whose caller gave up before its batch began is dropped. Belongs to one event loop.
+    An item whose caller gave up before its batch began is dropped. `cancel_abandoned`: so is a batch under way whose callers
+    have all given up; not for work that goes on when its task is cancelled. Items are refused when more than
+    `max_queued_items` would wait, or when, at the pace of the latest batches, they would wait longer than `max_wait_s`.
+    Belongs to one event loop.
     """
 
     def __init__(
@@ -29,14 +34,21 @@ class Batcher(Generic[T, R]):
         *,
         max_batch_size: int,
         max_queued_items: int,
+        max_wait_s: float = float("inf"),
         max_in_flight: int = 1,
+        cancel_abandoned: bool = False,
     ) -> None:
         self._run = run
         self._max_batch_size = max_batch_size
         self._max_queued_items = max_queued_items
+        self._max_wait_s = max_wait_s
         self._max_in_flight = max_in_flight
+        self._cancel_abandoned = cancel_abandoned
         self._queue: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._running: set[asyncio.Task[None]] = set()
+        self._pace = Pace()
+        # A batch belongs to no one caller: run in the context of one, Ray would cancel it for all when that one gives up.
+        self._context = contextvars.copy_context()
 
     @property
     def queued(self) -> int:
@@ -55,19 +67,27 @@ class Batcher(Generic[T, R]):
         """
         if not items:
             return []
-        waiting = self.queued
-        if waiting and waiting + len(items) > self._max_queued_items:
+        if self._is_full(len(items)):
             raise Overloaded("too many requests are waiting; try again shortly")
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[R]] = [loop.create_future() for _ in items]
         self._queue.extend(zip(items, futures, strict=True))
         # Not at once: what arrives in the same turn of the loop travels together.
-        loop.call_soon(self._start)
+        loop.call_soon(self._start, context=self._context)
         try:
             return list(await asyncio.gather(*futures))
         finally:
             for future in futures:
                 future.cancel()
+
+    def _is_full(self, more: int) -> bool:
+        def too_many(waiting: int) -> bool:
+            return waiting > 0 and (
+                waiting + more > self._max_queued_items or waiting * self._pace.item_s > self._max_wait_s
+            )
+
+        # Those who gave up are counted out only where it matters: going through a long queue for each item costs.
+        return too_many(len(self._queue)) and too_many(self.queued)
 
     def _start(self) -> None:
         while self._queue and len(self._running) < self._max_in_flight:
@@ -76,6 +96,8 @@ class Batcher(Generic[T, R]):
                 task = asyncio.get_running_loop().create_task(self._finish(batch))
                 self._running.add(task)
                 task.add_done_callback(self._done)
+                if self._cancel_abandoned:
+                    _cancel_when_all_are_done(task, [future for _, future in batch])
 
     def _take(self) -> list[tuple[T, asyncio.Future[R]]]:
         batch: list[tuple[T, asyncio.Future[R]]] = []
@@ -86,6 +108,7 @@ class Batcher(Generic[T, R]):
         return batch
 
     async def _finish(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+        began = time.monotonic()
         try:
             results = await self._run([item for item, _ in batch])
             if len(results) != len(batch):
@@ -95,6 +118,7 @@ class Batcher(Generic[T, R]):
                 if not future.done():
                     future.set_exception(error)
         else:
+            self._pace.note(len(batch), began, time.monotonic())
             for (_, future), result in zip(batch, results, strict=True):
                 if not future.done():
                     future.set_result(result)
@@ -102,3 +126,38 @@ class Batcher(Generic[T, R]):
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._start()
+
+
+class Pace:
+    """How long an item takes, in seconds of the whole batcher: the mean over the latest batches, younger ones counting more."""
+
+    MEMORY = 0.8  # what a batch still counts when the next has ended
+
+    def __init__(self) -> None:
+        self._busy_s = 0.0
+        self._items = 0.0
+        self._last_end = 0.0
+
+    @property
+    def item_s(self) -> float:
+        """0 before anything has run."""
+        return self._busy_s / self._items if self._items else 0.0
+
+    def note(self, items: int, began: float, ended: float) -> None:
+        """A batch of so many items ran from `began` to `ended`, on one clock in seconds; time that batches share counts once."""
+        self._busy_s = self.MEMORY * self._busy_s + (ended - max(began, self._last_end))
+        self._items = self.MEMORY * self._items + items
+        self._last_end = ended
+
+
+def _cancel_when_all_are_done(task: asyncio.Task[None], futures: Sequence[asyncio.Future[R]]) -> None:
+    wanted = len(futures)
+
+    def one_less(_: asyncio.Future[R]) -> None:
+        nonlocal wanted
+        wanted -= 1
+        if not wanted and not task.done():
+            task.cancel()
+
+    for future in futures:
+        future.add_done_callback(one_less)

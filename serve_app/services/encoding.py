@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from serve_app.core.batching import Batcher
 from serve_app.errors import CrossmodalError, InternalError, ModelUnavailable
@@ -18,23 +18,35 @@ log = logging.getLogger(__name__)
 class EncodingService(Generic[T]):
     """Batches items for a blocking `encode`, which runs in one thread of its own: models are not thread-safe.
 
-    If `encode` raises on a batch, its items are encoded one by one, so that one poisoned item fails alone.
+    With a `stage`, `encode` takes what that makes of the items, and the next batch is staged, in another thread, while the
+    present one is encoded; worth it where staging is a copy to another device. If a batch fails, its items are encoded one by
+    one, so that one poisoned item fails alone. `observe` hears of each batch: items, and seconds in `encode`.
     """
 
     def __init__(
         self,
-        encode: Callable[[Sequence[T]], list[Embedding | ItemFailure]],
+        encode: Callable[[Any], list[Embedding | ItemFailure]],
         *,
         max_batch_size: int,
         max_queued_items: int,
+        max_wait_s: float = float("inf"),
+        stage: Callable[[Sequence[T]], Any] | None = None,
+        observe: Callable[[int, float], None] | None = None,
         stuck_after_s: float = 120.0,
     ) -> None:
         self._encode = encode
+        self._stage: Callable[[Sequence[T]], Any] = stage or (lambda items: items)
+        self._observe = observe
         self._stuck_after_s = stuck_after_s
         self._began: float | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
+        self._stager = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stager") if stage else None
         self._batcher = Batcher[T, Embedding | ItemFailure](
-            self._in_thread, max_batch_size=max_batch_size, max_queued_items=max_queued_items
+            self._staged_in_thread if stage else self._in_thread,
+            max_batch_size=max_batch_size,
+            max_queued_items=max_queued_items,
+            max_wait_s=max_wait_s,
+            max_in_flight=2 if stage else 1,
         )
 
     async def encode(self, items: Sequence[T]) -> list[Embedding | ItemFailure]:
@@ -48,19 +60,31 @@ class EncodingService(Generic[T]):
             raise ModelUnavailable(f"a batch has been in the model for over {self._stuck_after_s:.0f} s")
 
     async def _in_thread(self, items: Sequence[T]) -> list[Embedding | ItemFailure]:
-        self._began = time.monotonic()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, items, self._stage)
+
+    async def _staged_in_thread(self, items: Sequence[T]) -> list[Embedding | ItemFailure]:
+        loop = asyncio.get_running_loop()
+        staging = await asyncio.wait({loop.run_in_executor(self._stager, self._stage, items)})
+        # What staging raised is raised where a failing batch is taken apart.
+        ready = staging[0].pop().result
+        return await loop.run_in_executor(self._thread, self._timed, items, lambda _: ready())
+
+    def _timed(self, items: Sequence[T], stage: Callable[[Sequence[T]], Any]) -> list[Embedding | ItemFailure]:
+        self._began = began = time.monotonic()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._poison_proof, items)
+            return self._poison_proof(items, stage)
         finally:
             self._began = None
+            if self._observe is not None:
+                self._observe(len(items), time.monotonic() - began)
 
-    def _poison_proof(self, items: Sequence[T]) -> list[Embedding | ItemFailure]:
+    def _poison_proof(self, items: Sequence[T], stage: Callable[[Sequence[T]], Any]) -> list[Embedding | ItemFailure]:
         try:
-            return self._encode(items)
+            return self._encode(stage(items))
         except Exception as error:
             if len(items) > 1:
                 log.warning("a batch of %d failed; encoding its items one by one", len(items), exc_info=error)
-                return [result for item in items for result in self._poison_proof([item])]
+                return [result for item in items for result in self._poison_proof([item], self._stage)]
             if isinstance(error, CrossmodalError):
                 return [ItemFailure(error.code, error.message)]
             log.exception("an item could not be encoded")

@@ -1,20 +1,44 @@
 """The towers of an OpenCLIP model, run: pixels and texts to unit vectors in float32.
 
-Promises vectors that do not depend on the batch they travelled in. Knows nothing of where models come from, of batching or Ray.
+Promises vectors that do not depend on the batch they travelled in. A tower works in two steps, so that on a GPU the next batch is
+staged (stacked or tokenised, and uploaded) while the present one is computed. Knows nothing of where models come from, of
+batching or Ray.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import open_clip
 import torch
 
+from serve_app.adapters.open_clip.trimming import CutTowers, causal_part, end_token, groups_of, lengths_of, shortened
+from serve_app.adapters.open_clip.uploads import Uploads
 from serve_app.adapters.tokenising import BoundedTokenizer
 from serve_app.errors import InternalError
 from serve_app.types import Embedding, EncoderCard, ItemFailure, Pixels
 
 OPEN_CLIP_PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+# Tokens at which a batch keeps the device busy; beyond, short texts go apart from long ones. A GPU wants few large kernels.
+ENOUGH_TOKENS_CPU, ENOUGH_TOKENS_GPU = 128, 8192
+
+
+@dataclass(frozen=True, slots=True)
+class StagedPictures:
+    """Pixels on the device, uint8 [n, height, width, 3], of the pictures that fit; None where none does."""
+
+    pixels: Any
+    fits: Sequence[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class StagedTexts:
+    """Tokens on the device, in groups of one length each: (indices of the texts, int64 [n, length], the tower to use)."""
+
+    groups: Sequence[tuple[Sequence[int], Any, Any]]
+    lengths: Sequence[int]
+    truncated: Sequence[bool]
 
 
 class OpenClipImageTower:
@@ -23,27 +47,38 @@ class OpenClipImageTower:
     def __init__(self, model: Any, card: EncoderCard) -> None:
         self.card = card
         self.module = model.visual.to(card.device)
+        self.uploads = Uploads(card.device)
         self._dtype = open_clip.get_input_dtype(OPEN_CLIP_PRECISIONS[card.precision])
         self._mean = torch.tensor(card.preprocessing.mean, device=card.device).view(1, 3, 1, 1)
         self._std = torch.tensor(card.preprocessing.std, device=card.device).view(1, 3, 1, 1)
 
     def encode(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:
         """An embedding for each uint8 [height, width, 3] of the card's size; a wrong shape fails alone. Raises InternalError."""
+        return self.compute(self.stage(pictures))
+
+    def stage(self, pictures: Sequence[Pixels]) -> StagedPictures:
+        """The pictures on the device; on a GPU, on their way there."""
         wanted = (self.card.preprocessing.height, self.card.preprocessing.width, 3)
         fits = [picture.shape == wanted and picture.dtype == np.uint8 for picture in pictures]
         sound = [picture for picture, good in zip(pictures, fits, strict=True) if good]
-        embeddings = iter(self._encode(np.stack(sound)) if sound else [])
-        misfit = ItemFailure(InternalError.code, f"the encoder takes uint8 pixels of the shape {wanted}")
-        return [next(embeddings) if good else misfit for good in fits]
+        return StagedPictures(self.uploads.stack(sound) if sound else None, fits)
 
-    def _encode(self, pixels: Pixels) -> list[Embedding | ItemFailure]:
+    def compute(self, staged: StagedPictures) -> list[Embedding | ItemFailure]:
+        """What became of a staged batch. Raises InternalError."""
+        embeddings = iter(self._encode(staged.pixels) if staged.pixels is not None else [])
+        misfit = ItemFailure(InternalError.code, "the pixels do not have the shape that the encoder takes")
+        return [next(embeddings) if good else misfit for good in staged.fits]
+
+    def _encode(self, pixels: Any) -> list[Embedding | ItemFailure]:
         try:
             with torch.inference_mode():
-                batch = torch.from_numpy(pixels).to(self.card.device).permute(0, 3, 1, 2).float().div_(255)
+                # The permuted view keeps its channels last, the layout that convolutions like best.
+                batch = self.uploads.arrived(pixels).permute(0, 3, 1, 2).float().div_(255)
                 features = self.module(batch.sub_(self._mean).div_(self._std).to(self._dtype))
-                return as_embeddings(features, self.card, [False] * len(pixels))
+                rows = unit_rows(features)
         except RuntimeError as error:
             raise InternalError("the image encoder failed") from error
+        return [as_embedding(row, self.card) for row in rows]
 
 
 class OpenClipTextTower:
@@ -55,28 +90,58 @@ class OpenClipTextTower:
             if hasattr(model, other):
                 delattr(model, other)
         self.module = model.to(card.device)
+        self.uploads = Uploads(card.device)
         self._tokenizer = tokenizer
+        part = causal_part(self.module)
+        self._end = None if part is None else end_token(part)
+        self._cut_towers = CutTowers(self.module)
+        self._enough_tokens = ENOUGH_TOKENS_GPU if self.uploads.overlap else ENOUGH_TOKENS_CPU
 
     def encode(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:
         """An embedding for each text; `truncated` where the tower did not read all of it. Raises InternalError."""
+        return self.compute(self.stage(texts))
+
+    def stage(self, texts: Sequence[str]) -> StagedTexts:
+        """The texts as tokens on the device, grouped by length where the tower allows it."""
         if not texts:
-            return []
+            return StagedTexts([], [], [])
         tokens, truncated = self._tokenizer(texts)
+        if self._end is None:
+            width = tokens.shape[1]
+            return StagedTexts(
+                [(range(len(texts)), self.uploads.one(tokens), self.module)], [width] * len(texts), truncated
+            )
+        lengths = lengths_of(tokens, self._end)
+        groups = []
+        for group in groups_of(lengths, self._enough_tokens):
+            longest = lengths[group[-1]]
+            rows = self.uploads.one(shortened(tokens[group], longest))
+            groups.append((group, rows, self._cut_towers.of(longest)))
+        return StagedTexts(groups, lengths, truncated)
+
+    def compute(self, staged: StagedTexts) -> list[Embedding | ItemFailure]:
+        """What became of a staged batch. Raises InternalError."""
+        results: dict[int, Embedding | ItemFailure] = {}
         try:
             with torch.inference_mode():
-                features = self.module.encode_text(torch.from_numpy(tokens).to(self.card.device))
-                return as_embeddings(features, self.card, truncated)
+                for group, tokens, tower in staged.groups:
+                    rows = unit_rows(tower.encode_text(self.uploads.arrived(tokens)))
+                    for at, row in zip(group, rows, strict=True):
+                        results[at] = as_embedding(row, self.card, staged.truncated[at], staged.lengths[at])
         except RuntimeError as error:
             raise InternalError("the text encoder failed") from error
+        return [results[at] for at in range(len(results))]
 
 
-def as_embeddings(features: Any, card: EncoderCard, truncated: Sequence[bool]) -> list[Embedding | ItemFailure]:
-    """Unit vectors of a tower's features [n, dimension]; a row without a direction fails alone."""
+def unit_rows(features: Any) -> Any:
+    """Unit vectors of a tower's features, float32 [n, dimension]; a row without a direction is NaN or zero."""
     pooled = features[0] if isinstance(features, tuple) else features  # CoCa's towers give their tokens as well
     # Normalise in float32: norms in half precision reorder close hits.
-    rows = torch.nn.functional.normalize(pooled.float(), dim=-1).cpu().numpy()
-    failure = ItemFailure(InternalError.code, "the model gave no finite vector for this item")
-    return [
-        Embedding(row.copy(), card.fingerprint, cut) if np.isfinite(row).all() and row.any() else failure
-        for row, cut in zip(rows, truncated, strict=True)
-    ]
+    return torch.nn.functional.normalize(pooled.float(), dim=-1).cpu().numpy()
+
+
+def as_embedding(row: Any, card: EncoderCard, truncated: bool = False, tokens: int = 0) -> Embedding | ItemFailure:
+    """A row of `unit_rows` as an embedding; without a direction it is a failure."""
+    if np.isfinite(row).all() and row.any():
+        return Embedding(row.copy(), card.fingerprint, truncated, tokens)
+    return ItemFailure(InternalError.code, "the model gave no finite vector for this item")

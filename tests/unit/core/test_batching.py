@@ -1,9 +1,10 @@
 import asyncio
+import contextvars
 from collections.abc import Sequence
 
 import pytest
 
-from serve_app.core.batching import Batcher
+from serve_app.core.batching import Batcher, Pace
 from serve_app.errors import InternalError, Overloaded
 from tests.fakes.parts import until
 
@@ -111,3 +112,79 @@ async def test_a_device_that_loses_items_is_an_error_and_not_a_wrong_answer() ->
 
     with pytest.raises(InternalError):
         await Batcher[int, int](run, max_batch_size=4, max_queued_items=10).submit_all([1, 2])
+
+
+async def test_a_batch_that_nobody_waits_for_any_more_is_cancelled_where_that_helps() -> None:
+    device = Device()
+    batches = Batcher(device.run, max_batch_size=4, max_queued_items=10, cancel_abandoned=True)
+    tasks = [asyncio.create_task(batches.submit(item)) for item in (1, 2)]
+    await until(lambda: device.running)
+    tasks[0].cancel()
+    await asyncio.sleep(0.01)
+    later = asyncio.create_task(batches.submit(3))
+    await asyncio.sleep(0.01)
+    assert device.batches == [[1, 2]], "somebody still waits for the first batch"
+    tasks[1].cancel()
+    await until(lambda: len(device.batches) == 2)
+    device.free.set()
+    assert await later == 6
+
+
+async def test_work_that_cannot_be_stopped_keeps_its_place_when_its_callers_have_gone() -> None:
+    device = Device()
+    batches = batcher(device)
+    gone = asyncio.create_task(batches.submit(1))
+    await until(lambda: device.running)
+    gone.cancel()
+    later = asyncio.create_task(batches.submit(2))
+    await asyncio.sleep(0.01)
+    assert device.batches == [[1]]
+    device.free.set()
+    assert await later == 4
+
+
+async def test_a_batch_runs_in_no_callers_context() -> None:
+    caller: contextvars.ContextVar[str] = contextvars.ContextVar("caller", default="nobody")
+
+    async def run(items: Sequence[int]) -> list[str]:
+        return [caller.get() for _ in items]
+
+    batches: Batcher[int, str] = Batcher(run, max_batch_size=4, max_queued_items=10)
+    caller.set("somebody")
+    assert await batches.submit_all([1, 2]) == ["nobody", "nobody"]
+
+
+async def test_items_that_would_wait_too_long_are_refused_at_once() -> None:
+    device = Device()
+    batches = Batcher(device.run, max_batch_size=1, max_queued_items=100, max_wait_s=0.1)
+    slow = asyncio.create_task(batches.submit(0))
+    await asyncio.sleep(0.06)  # what one item takes
+    device.free.set()
+    await slow
+    device.free.clear()
+    taken = [asyncio.create_task(batches.submit(0))]
+    await until(lambda: device.running)
+    taken += [asyncio.create_task(batches.submit(item)) for item in (1, 2)]
+    await until(lambda: batches.queued == 2)
+    with pytest.raises(Overloaded):
+        await asyncio.wait_for(batches.submit(9), 1)
+    device.free.set()
+    assert await asyncio.gather(*taken) == [0, 2, 4]
+
+
+def test_the_pace_counts_time_that_batches_share_once() -> None:
+    pace = Pace()
+    assert pace.item_s == 0.0
+    pace.note(10, began=0.0, ended=1.0)
+    assert pace.item_s == pytest.approx(0.1)
+    pace.note(8, began=0.0, ended=1.0)  # side by side with the first
+    assert pace.item_s == pytest.approx(0.8 / 16)
+
+
+def test_the_pace_follows_the_latest_batches() -> None:
+    pace = Pace()
+    for at in range(50):
+        pace.note(1, began=10.0 * at, ended=10.0 * at + 9)
+    for at in range(50):
+        pace.note(1, began=1000.0 + at, ended=1000.5 + at)
+    assert pace.item_s == pytest.approx(0.5, rel=0.01)

@@ -1,0 +1,40 @@
+"""What Ray gives a replica, and what a replica tells of itself. Knows no model, no table and no request."""
+
+import os
+from collections.abc import Callable
+
+import ray
+from ray.serve import metrics
+
+BATCH_ITEMS: list[float] = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+BATCH_MS: list[float] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000]
+
+
+def whole_cpus() -> int:
+    """The whole CPUs that Ray gave this replica, at least one."""
+    return max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
+
+
+def bound_lance_threads() -> None:
+    """Let LanceDB compute with as many threads as this replica has CPUs; it would take every core of the machine.
+
+    Call it before the first use of LanceDB. A value that the operator set stands.
+    """
+    os.environ.setdefault("LANCE_CPU_THREADS", str(whole_cpus()))
+
+
+def batch_metrics(part: str) -> Callable[[int, float], None]:
+    """Takes (items, seconds) of every batch of this part and exports crossmodal_batch_items and crossmodal_batch_ms."""
+    tag = {"part": part}
+    items = metrics.Histogram(
+        "crossmodal_batch_items", description="Items in a batch.", boundaries=BATCH_ITEMS, tag_keys=("part",)
+    )
+    duration_ms = metrics.Histogram(
+        "crossmodal_batch_ms", description="Time of a batch in the model.", boundaries=BATCH_MS, tag_keys=("part",)
+    )
+
+    def observe(count: int, seconds: float) -> None:
+        items.observe(count, tag)
+        duration_ms.observe(seconds * 1e3, tag)
+
+    return observe
