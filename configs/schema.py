@@ -123,6 +123,11 @@ class SearchConfig(Section):
     calibration_growth: float = Field(
         default=0.2, gt=0, description="The means are estimated anew when a modality grew or shrank by this share."
     )
+    cached_queries: int = Field(
+        default=10_000,
+        ge=0,
+        description="Texts of queries, labels and embeddings whose vectors a Gateway remembers; 0 remembers none.",
+    )
     image_weight: float = Field(
         default=0.5,
         ge=0,
@@ -136,6 +141,14 @@ class HttpConfig(Section):
 
     max_body_bytes: int = Field(default=32_000_000, ge=1, description="Largest body of a request.")
     max_documents: int = Field(default=256, ge=1, description="Most documents in one POST /v1/documents.")
+    max_embeddings: int = Field(
+        default=2048,
+        ge=1,
+        description="Most items of one POST /v1/embeddings, and labels times templates of one POST /v1/classify.",
+    )
+    max_embedded_pictures: int = Field(
+        default=256, ge=1, description="Most pictures of one POST /v1/embeddings or /v1/classify."
+    )
     max_thumbnail_px: int = Field(default=1024, ge=16, description="Largest longer side of a thumbnail.")
     request_timeout_s: float = Field(
         default=60.0, gt=0, description="A request is answered within this time, with an error if need be."

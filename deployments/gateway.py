@@ -3,13 +3,17 @@
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
+from ray.serve.metrics import Counter
 from starlette.applications import Starlette
 
 from configs.schema import AppConfig
 from deployments.remote import RemoteIndexer, RemotePreprocessor, RemoteRetriever, RemoteTextEncoder
 from serve_app.http.app import create_app
 from serve_app.http.limits import HttpLimits
+from serve_app.services.classify import ClassifyService
 from serve_app.services.documents import DocumentService
+from serve_app.services.embeddings import EmbeddingService
+from serve_app.services.query_cache import CachedTextEncoding
 from serve_app.services.search import SearchService
 from serve_app.services.status import StatusService
 
@@ -28,13 +32,21 @@ class Gateway:
         self._pictures = RemotePreprocessor(preprocessor, config.calls)
         self._retrieval = RemoteRetriever(retriever, config.calls)
         self._indexing = RemoteIndexer(indexer, config.calls)
+        # What people ask repeats; what they store does not, and would only push the queries out.
+        self._asked_texts = CachedTextEncoding(
+            self._texts,
+            max_texts=config.search.cached_queries,
+            hits=Counter("crossmodal_query_cache_hits", "Texts whose vector was known or under way."),
+            misses=Counter("crossmodal_query_cache_misses", "Texts that were sent to the TextEncoder."),
+        )
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """Serve's hook: called on the replica, after the constructor."""
         config = self._config
+        embeddings = EmbeddingService(self._asked_texts, self._pictures, max_characters=config.text.max_characters)
         return create_app(
             search=SearchService(
-                self._texts,
+                self._asked_texts,
                 self._pictures,
                 self._retrieval,
                 max_characters=config.text.max_characters,
@@ -48,6 +60,8 @@ class Gateway:
                 max_characters=config.text.max_characters,
                 image_weight=config.search.image_weight,
             ),
+            embeddings=embeddings,
+            classify=ClassifyService(embeddings, max_prompts=config.http.max_embeddings),
             status=StatusService(
                 self._texts,
                 self._pictures,
@@ -59,6 +73,8 @@ class Gateway:
                 max_body_bytes=config.http.max_body_bytes,
                 max_documents=config.http.max_documents,
                 max_limit=config.search.max_limit,
+                max_embeddings=config.http.max_embeddings,
+                max_embedded_pictures=config.http.max_embedded_pictures,
                 max_thumbnail_px=config.http.max_thumbnail_px,
                 max_picture_bytes=config.pictures.max_bytes,
                 request_timeout_s=config.http.request_timeout_s,

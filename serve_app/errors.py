@@ -12,6 +12,7 @@ CrossmodalError
 │   └── BodyTooLarge
 ├── NotFound
 │   ├── DocumentNotFound · RouteNotFound
+│   ├── ModelNotFound              the request names another model than the service runs
 │   └── PictureNotFound            the document is there, its picture is not
 ├── MethodNotAllowed
 ├── Unavailable                    right request, wrong moment; repeating it helps
@@ -106,6 +107,10 @@ class DocumentNotFound(NotFound):
 
 class RouteNotFound(NotFound):
     code = "route_not_found"
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
 
 
 class PictureNotFound(NotFound):

@@ -286,6 +286,53 @@ class SearchAnswer:
     retrieve_ms: float
 
 
+# --- classification -------------------------------------------------------------------------------------------------
+
+
+class Activation(StrEnum):
+    """How similarities become probabilities: over all labels (CLIP), or for each label by itself (SigLIP)."""
+
+    SOFTMAX = "softmax"
+    SIGMOID = "sigmoid"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyRequest:
+    """`templates` have `{}` where the label goes. `limit`: the best labels of each picture, all if None.
+
+    A picture that was found wrong while the request was read is its failure.
+    """
+
+    pictures: tuple[Picture | ItemFailure, ...]
+    labels: tuple[str, ...]
+    templates: tuple[str, ...]
+    limit: int | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelProbability:
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifiedPicture:
+    """The labels of a picture, best first."""
+
+    labels: tuple[LabelProbability, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyAnswer:
+    """What each picture is. `truncated_labels`: those of which a prompt was longer than the encoder reads."""
+
+    pictures: tuple[ClassifiedPicture | ItemFailure, ...]
+    activation: Activation
+    model: str
+    truncated_labels: tuple[str, ...]
+
+
 # --- the table and its state ----------------------------------------------------------------------------------------
 
 

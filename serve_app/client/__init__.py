@@ -5,6 +5,7 @@
             print(added.id, added.status or added.error)
         for result in client.search("two boats at night").results:
             print(result.score, result.uri or result.text)
+        cosines = client.embed(["two boats"]).vectors @ client.embed(images=[Path("boat.png")]).vectors.T
 
 Failures are raised as the error of serve_app.errors whose code the service named. What fails for want of a moment (503,
 a refused connection) is repeated a few times; every call may be repeated safely.
@@ -12,7 +13,11 @@ a refused connection) is repeated a few times; every call may be repeated safely
 
 from serve_app.client.answers import (
     Added,
+    Classification,
+    Classified,
+    Embeddings,
     ImageSource,
+    LabelProbability,
     NewDocument,
     Ready,
     SearchResult,
@@ -24,8 +29,12 @@ from serve_app.client.client import Client
 
 __all__ = [
     "Added",
+    "Classification",
+    "Classified",
     "Client",
+    "Embeddings",
     "ImageSource",
+    "LabelProbability",
     "NewDocument",
     "Ready",
     "SearchResult",

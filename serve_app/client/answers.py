@@ -8,6 +8,9 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from serve_app.errors import CrossmodalError, InternalError
 
 ImageSource: TypeAlias = Path | bytes | str
@@ -110,6 +113,39 @@ class Ready:
     ready: bool
     reason: str | None = None
     code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embeddings:
+    """Unit vectors, float32 of shape [n, dimension], in the order asked. `truncated`: that text was not read to its end."""
+
+    vectors: npt.NDArray[np.float32]
+    truncated: tuple[bool, ...]
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelProbability:
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """What became of a picture: its labels, best first, or the `error` that it met."""
+
+    labels: tuple[LabelProbability, ...] = ()
+    error: CrossmodalError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What became of each picture. `activation`: softmax, probabilities add up to 1; sigmoid, each label by itself."""
+
+    results: tuple[Classified, ...]
+    activation: str
+    model: str
+    truncated_labels: tuple[str, ...] = ()
 
 
 def read_answer(kind: type[Answer], payload: Mapping[str, Any]) -> Answer:

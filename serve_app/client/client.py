@@ -12,6 +12,8 @@ import httpx
 from serve_app.client.adding import Adder, picture_bytes
 from serve_app.client.answers import (
     Added,
+    Classification,
+    Embeddings,
     ImageSource,
     NewDocument,
     Ready,
@@ -21,6 +23,7 @@ from serve_app.client.answers import (
     Table,
     read_answer,
 )
+from serve_app.client.encoder import classify_request, embeddings_request, read_classification, read_embeddings
 from serve_app.client.transport import Transport
 from serve_app.errors import CrossmodalError, InvalidRequest, NotReady
 
@@ -102,6 +105,30 @@ class Client:
         image_part = ("image", picture_bytes(image), "application/octet-stream")
         files = [("request", request_part), ("image", image_part)]
         return _results(self._transport.json("POST", "/v1/search", files=files))
+
+    def embed(self, texts: Sequence[str] = (), *, images: Sequence[ImageSource] = ()) -> Embeddings:
+        """Unit vectors of texts, then of pictures, in one request that nothing stores.
+
+        Raises the error of the first item that is wrong, its place in the message, and InvalidRequest for more items than
+        the service takes at once.
+        """
+        return read_embeddings(self._transport.json("POST", "/v1/embeddings", json=embeddings_request(texts, images)))
+
+    def classify(
+        self,
+        images: Sequence[ImageSource],
+        labels: Sequence[str],
+        *,
+        templates: Sequence[str] = (),
+        limit: int | None = None,
+    ) -> Classification:
+        """Which of the labels fit each picture, zero-shot. A picture that is wrong fails alone (`Classified.error`).
+
+        `templates`: sentences with `{}` where the label goes, the service's own when empty. `limit`: the best labels of each
+        picture. Raises InvalidRequest and its kinds.
+        """
+        body = classify_request(images, labels, templates, limit)
+        return read_classification(self._transport.json("POST", "/v1/classify", json=body))
 
     def get(self, document_id: str) -> StoredDocument:
         """A stored document. Raises DocumentNotFound."""

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from serve_app.errors import CrossmodalError
 from serve_app.http.document_contract import document_operations
+from serve_app.http.encoder_calls import encoder_operations
 from serve_app.http.error_table import answer_error, answer_http_exception
 from serve_app.http.limits import HttpLimits
 from serve_app.http.middleware import BodyLimit, Deadline, LastNet, RequestId
@@ -17,7 +18,9 @@ from serve_app.http.pages import page_operations
 from serve_app.http.search import search_operations
 from serve_app.http.service import service_operations
 from serve_app.http.wire import RequestModels
+from serve_app.services.classify import ClassifyService
 from serve_app.services.documents import DocumentService
+from serve_app.services.embeddings import EmbeddingService
 from serve_app.services.search import SearchService
 from serve_app.services.status import StatusService
 
@@ -25,7 +28,12 @@ CONTRACT_VERSION = "1"
 
 
 def create_app(
-    search: SearchService, documents: DocumentService, status: StatusService, limits: HttpLimits | None = None
+    search: SearchService,
+    documents: DocumentService,
+    embeddings: EmbeddingService,
+    classify: ClassifyService,
+    status: StatusService,
+    limits: HttpLimits | None = None,
 ) -> Starlette:
     """The HTTP contract over these services."""
     limits = limits or HttpLimits()
@@ -33,6 +41,7 @@ def create_app(
     operations = [
         *search_operations(search, models, limits),
         *document_operations(documents, models, limits),
+        *encoder_operations(embeddings, classify, limits),
         *service_operations(status),
         *page_operations(),
     ]

@@ -28,6 +28,12 @@ def media_type_of(request: Request) -> str:
     return media_type
 
 
+def require_json(request: Request) -> None:
+    """For calls that take no form. Raises InvalidRequest."""
+    if media_type_of(request) != "application/json":
+        raise InvalidRequest("The header Content-Type must be application/json: this call takes no form.")
+
+
 async def read_json(request: Request, model: type[Model]) -> Model:
     """The request's JSON body as this model; raises InvalidRequest (InvalidVector where a vector is wrong)."""
     return parse_json(await request.body(), model)

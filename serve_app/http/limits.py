@@ -10,6 +10,8 @@ class HttpLimits:
     max_body_bytes: int = 32_000_000
     max_documents: int = 256  # in one POST /v1/documents
     max_limit: int = 200  # results of one search
+    max_embeddings: int = 2048  # vectors of one POST /v1/embeddings; prompts of one POST /v1/classify
+    max_embedded_pictures: int = 256  # pictures of one POST /v1/embeddings or /v1/classify
     max_thumbnail_px: int = 1024  # the longer side
     max_picture_bytes: int = 20_000_000  # of one picture file
     request_timeout_s: float = 60.0

@@ -22,7 +22,7 @@ from pydantic import (
     create_model,
 )
 
-from serve_app.errors import InvalidPicture, PictureTooLarge
+from serve_app.errors import InvalidPicture, InvalidRequest, PictureTooLarge
 from serve_app.types import (
     DocumentInput,
     DocumentQuery,
@@ -39,13 +39,14 @@ from serve_app.types import (
 )
 
 MAX_VECTOR_LENGTH = 16_384
+MAX_URI_CHARACTERS = 4096
 
 
 class WireModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
 
 
-def _exactly_one_of(*names: str) -> Discriminator:
+def exactly_one_of(*names: str) -> Discriminator:
     """Chooses a union's member by the one of these keys that the object has; its tag is the key between angle brackets."""
 
     def tag(value: Any) -> str | None:
@@ -66,7 +67,7 @@ def _exactly_one_of(*names: str) -> Discriminator:
 class UriImage(WireModel):
     """A picture that lies somewhere else, under a root that the service allows."""
 
-    uri: str = Field(min_length=1, max_length=4096, examples=["file:///data/pictures/boat.png"])
+    uri: str = Field(min_length=1, max_length=MAX_URI_CHARACTERS, examples=["file:///data/pictures/boat.png"])
 
     def to_picture(self, max_bytes: int) -> Picture:  # noqa: ARG002 - its size is known when it is fetched
         return PictureUri(self.uri)
@@ -79,13 +80,33 @@ class Base64Image(WireModel):
 
     def to_picture(self, max_bytes: int) -> Picture:
         """Raises PictureTooLarge, and InvalidPicture for what is not base64."""
-        if len(self.base64) // 4 * 3 > max_bytes + 2:
-            raise PictureTooLarge(f"A picture file may have at most {max_bytes} bytes.")
-        try:
-            return InlinePicture(base64.b64decode(self.base64, validate=True))
-        except (binascii.Error, ValueError) as error:
-            message = "The picture is not valid base64 (standard alphabet, padded, no line breaks, no data: prefix)."
-            raise InvalidPicture(message) from error
+        return picture_of_base64(self.base64, max_bytes)
+
+
+def picture_of_base64(encoded: str, max_bytes: int) -> InlinePicture:
+    """The bytes of a picture file. Raises PictureTooLarge, and InvalidPicture for what is not base64."""
+    if len(encoded) // 4 * 3 > max_bytes + 2:
+        raise PictureTooLarge(f"A picture file may have at most {max_bytes} bytes.")
+    try:
+        return InlinePicture(base64.b64decode(encoded, validate=True))
+    except (binascii.Error, ValueError) as error:
+        message = "The picture is not valid base64 (standard alphabet, padded, no line breaks, no data: prefix)."
+        raise InvalidPicture(message) from error
+
+
+def picture_of_address(address: str, max_bytes: int) -> Picture:
+    """A picture by its URI, or in a data URI (RFC 2397) with base64. Raises InvalidRequest and InvalidPicture.
+
+    The media type that a data URI claims is not looked at: what a picture is, its bytes say.
+    """
+    if address[:5].lower() == "data:":
+        head, comma, encoded = address.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise InvalidPicture("A data: URI has to be data:image/...;base64, and the bytes of the file in base64.")
+        return picture_of_base64(encoded, max_bytes)
+    if not 0 < len(address) <= MAX_URI_CHARACTERS:
+        raise InvalidRequest(f"The URI of a picture has 1 to {MAX_URI_CHARACTERS} characters.")
+    return PictureUri(address)
 
 
 class PartImage(WireModel):
@@ -95,11 +116,11 @@ class PartImage(WireModel):
 
 
 ImageIn = Annotated[
-    Annotated[UriImage, Tag("<uri>")] | Annotated[Base64Image, Tag("<base64>")], _exactly_one_of("uri", "base64")
+    Annotated[UriImage, Tag("<uri>")] | Annotated[Base64Image, Tag("<base64>")], exactly_one_of("uri", "base64")
 ]
 FormImageIn = Annotated[
     Annotated[UriImage, Tag("<uri>")] | Annotated[Base64Image, Tag("<base64>")] | Annotated[PartImage, Tag("<part>")],
-    _exactly_one_of("uri", "base64", "part"),
+    exactly_one_of("uri", "base64", "part"),
 ]
 
 
@@ -207,7 +228,7 @@ QueryIn = Annotated[
     | Annotated[ImageQueryIn, Tag("<image>")]
     | Annotated[DocumentQueryIn, Tag("<document_id>")]
     | Annotated[VectorQueryIn, Tag("<vector>")],
-    _exactly_one_of("text", "image", "document_id", "vector"),
+    exactly_one_of("text", "image", "document_id", "vector"),
 ]
 
 
@@ -247,17 +268,16 @@ class RequestModels:
 
     def __init__(self, max_documents: int, max_limit: int) -> None:
         bounds = Field(min_length=1, max_length=max_documents)
-        self.documents = _bounded(DocumentsIn, documents=(Annotated[tuple[DocumentIn, ...], FailFast()], bounds))
-        self.form_documents = _bounded(
-            FormDocumentsIn, root=(Annotated[tuple[FormDocumentIn, ...], FailFast()], bounds)
-        )
+        self.documents = bounded(DocumentsIn, documents=(Annotated[tuple[DocumentIn, ...], FailFast()], bounds))
+        self.form_documents = bounded(FormDocumentsIn, root=(Annotated[tuple[FormDocumentIn, ...], FailFast()], bounds))
         limit = Field(default=min(10, max_limit), ge=1, le=max_limit, description="Most results.")
-        self.search = _bounded(SearchIn, limit=(int, limit))
-        self.search_options = _bounded(SearchOptionsIn, limit=(int, limit))
+        self.search = bounded(SearchIn, limit=(int, limit))
+        self.search_options = bounded(SearchOptionsIn, limit=(int, limit))
 
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def _bounded(base: type[Model], **fields: Any) -> type[Model]:
+def bounded(base: type[Model], **fields: Any) -> type[Model]:
+    """The model with these fields in place of its own, under its own name."""
     return create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields)

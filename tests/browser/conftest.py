@@ -58,7 +58,9 @@ def gallery() -> Gallery:
 
 @pytest.fixture(scope="module")
 def address(gallery: Gallery) -> Iterator[str]:
-    with serving(create_app(gallery.search, gallery.documents, gallery.status)) as address:
+    with serving(
+        create_app(gallery.search, gallery.documents, gallery.embeddings, gallery.classify, gallery.status)
+    ) as address:
         yield address
 
 

@@ -7,7 +7,9 @@ from datetime import timedelta
 
 from PIL import Image, ImageDraw
 
+from serve_app.services.classify import ClassifyService
 from serve_app.services.documents import DocumentService
+from serve_app.services.embeddings import EmbeddingService
 from serve_app.services.indexing import IndexingService
 from serve_app.services.retrieval import RetrievalService
 from serve_app.services.search import SearchService
@@ -72,6 +74,8 @@ class Gallery:
 
     search: SearchService
     documents: DocumentService
+    embeddings: EmbeddingService
+    classify: ClassifyService
     status: StatusService
 
 
@@ -92,9 +96,12 @@ async def fill(pictures: Mapping[str, bytes], texts: Mapping[str, str]) -> Galle
         calibration_sample=100,
         calibration_growth=0.2,
     )
+    embeddings = EmbeddingService(words, seeing, max_characters=200)
     gallery = Gallery(
         SearchService(words, seeing, retrieval, max_characters=200, max_limit=50),
         DocumentService(words, seeing, retrieval, indexing, max_characters=200, image_weight=0.5),
+        embeddings,
+        ClassifyService(embeddings, max_prompts=12),
         StatusService(words, seeing, retrieval, indexing, cache_s=0),
     )
     outcomes = await gallery.documents.add(

@@ -37,7 +37,7 @@ OTHER_CARD = EncoderCard("other", "none", "e" * 64, DIMENSION, 16, PREPROCESSING
 def vector_of(words: str, modality: Modality) -> FloatVector:
     values = np.zeros(DIMENSION, np.float32)
     for at, concept in enumerate(CONCEPTS):
-        values[at] = words.split().count(concept)
+        values[at] = words.replace(".", "").split().count(concept)
     values[-1 if modality is Modality.TEXT else -2] = GAP
     return unit(values)
 
@@ -53,10 +53,12 @@ class FakeTextEncoding:
 
     async def encode_texts(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:
         self.encoded += texts
-        return [
-            Embedding(vector_of(text, Modality.TEXT), self.card.fingerprint, truncated=len(text.split()) > 16)
-            for text in texts
-        ]
+        return [self._encode(text) for text in texts]
+
+    def _encode(self, text: str) -> Embedding:
+        words = len(text.split())  # each a token, as are begin and end
+        vector = vector_of(text, Modality.TEXT)
+        return Embedding(vector, self.card.fingerprint, truncated=words > 16, tokens=min(words + 2, 16))
 
     async def describe(self) -> EncoderCard:
         return self.card

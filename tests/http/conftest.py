@@ -13,6 +13,8 @@ LIMITS = HttpLimits(
     max_body_bytes=100_000,
     max_documents=4,
     max_limit=20,
+    max_embeddings=12,
+    max_embedded_pictures=3,
     max_thumbnail_px=512,
     max_picture_bytes=1_000,
     request_timeout_s=0.5,
@@ -24,7 +26,7 @@ def client_of(app: ASGIApp, root_path: str = "") -> httpx.AsyncClient:
 
 
 def app_of(system: System, limits: HttpLimits = LIMITS) -> ASGIApp:
-    return create_app(system.search, system.documents, system.status, limits)
+    return create_app(system.search, system.documents, system.embeddings, system.classify, system.status, limits)
 
 
 @pytest.fixture

@@ -107,6 +107,31 @@ async def test_a_search_and_its_answer_are_as_the_contract_says(
         jsonschema.Draft202012Validator({**schema, "components": contract["components"]}).validate(value)
 
 
+BOAT = "cGljdHVyZTogYm9hdA=="
+ENCODER_CALLS = [
+    ("/v1/embeddings", {"input": "a cat"}),
+    ("/v1/embeddings", {"input": ["a cat", {"text": "a boat"}, {"image": {"base64": BOAT}}], "model": "fake"}),
+    ("/v1/embeddings", {"input": ["a cat", " "], "on_error": "report", "encoding_format": "base64"}),
+    ("/v1/embeddings", {"messages": [{"role": "user", "content": "a cat"}]}),
+    ("/v1/embeddings", {"messages": [{"role": "user", "content": [{"type": "text", "text": "a cat"}]}]}),
+    ("/v1/classify", {"images": [{"base64": BOAT}, {"base64": "@"}], "labels": ["cat", "boat"], "limit": 1}),
+]
+
+
+@pytest.mark.parametrize(("path", "asked"), ENCODER_CALLS)
+async def test_calls_of_the_encoder_and_their_answers_are_as_the_contract_says(
+    client: httpx.AsyncClient, contract: dict[str, Any], path: str, asked: dict[str, Any]
+) -> None:
+    operation = operations_of(contract)[path, "POST"]
+    answer = await client.post(path, json=asked)
+    assert answer.status_code == 200, answer.text
+    for schema, value in (
+        (operation["requestBody"]["content"]["application/json"]["schema"], asked),
+        (operation["responses"]["200"]["content"]["application/json"]["schema"], answer.json()),
+    ):
+        jsonschema.Draft202012Validator({**schema, "components": contract["components"]}).validate(value)
+
+
 @pytest.mark.parametrize("path", ["/", "/docs", "/static/page.js", "/static/page.css", "/static/icon.svg"])
 async def test_pages_load_nothing_from_elsewhere_and_run_no_script_but_their_own(
     client: httpx.AsyncClient, path: str

@@ -18,6 +18,7 @@ STATUSES = {
     "body_too_large": 413,
     "not_found": 404,
     "document_not_found": 404,
+    "model_not_found": 404,
     "picture_not_found": 404,
     "route_not_found": 404,
     "method_not_allowed": 405,

@@ -5,8 +5,11 @@ from datetime import timedelta
 
 import pytest
 
+from serve_app.services.classify import ClassifyService
 from serve_app.services.documents import DocumentService
+from serve_app.services.embeddings import EmbeddingService
 from serve_app.services.indexing import IndexingService
+from serve_app.services.query_cache import CachedTextEncoding
 from serve_app.services.retrieval import RetrievalService
 from serve_app.services.search import SearchService
 from serve_app.services.status import StatusService
@@ -25,6 +28,8 @@ class System:
     retrieval: RetrievalService
     documents: DocumentService
     search: SearchService
+    embeddings: EmbeddingService
+    classify: ClassifyService
     status: StatusService
 
 
@@ -41,6 +46,8 @@ def make_system(table: MemoryTable | None = None, texts: FakeTextEncoding | None
         calibration_sample=100,
         calibration_growth=0.2,
     )
+    asked = CachedTextEncoding(texts, max_texts=100)
+    embeddings = EmbeddingService(asked, pictures, max_characters=200)
     return System(
         texts,
         pictures,
@@ -48,7 +55,9 @@ def make_system(table: MemoryTable | None = None, texts: FakeTextEncoding | None
         indexing,
         retrieval,
         DocumentService(texts, pictures, retrieval, indexing, max_characters=200, image_weight=0.5),
-        SearchService(texts, pictures, retrieval, max_characters=200, max_limit=50),
+        SearchService(asked, pictures, retrieval, max_characters=200, max_limit=50),
+        embeddings,
+        ClassifyService(embeddings, max_prompts=12),
         StatusService(texts, pictures, retrieval, indexing, cache_s=0),
     )
 
