@@ -16,7 +16,7 @@ from serve_app.adapters.picture_decoder.fitting import INTERPOLATIONS, fit
 from serve_app.adapters.picture_decoder.formats import damage_translated, media_type_of, open_picture
 from serve_app.adapters.picture_decoder.policy import SWAPS_SIDES, orientation_of, upright_rgb
 from serve_app.core.geometry import Geometry, check_size, fit_to_encoder, fit_within
-from serve_app.errors import InvalidConfig, PictureTooLarge
+from serve_app.errors import InvalidConfig, PictureTooLarge, UnsupportedPicture
 from serve_app.types import ImagePreprocessing, Pixels
 
 # `decode: fast` keeps at least this many decoded pixels along each side for one of the encoder's.
@@ -57,6 +57,8 @@ class PictureDecoder:
             picture = self._loaded(file)
             if self._follows_policy:
                 picture = upright_rgb(picture)
+            elif picture.mode == "La":
+                raise UnsupportedPicture("OpenCLIP cannot convert pictures of premultiplied greys with transparency")
             fitted = fit(picture, drafted or fit_to_encoder(*picture.size, preprocessing))
             return np.array(fitted.convert("RGB"), dtype=np.uint8)
 

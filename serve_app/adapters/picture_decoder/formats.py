@@ -122,9 +122,8 @@ def damage_translated(data: bytes) -> Iterator[None]:
 
 
 def _ends_early(data: bytes, error: Exception) -> bool:
-    """Whether a file that could not be decoded was cut off: its library says so, or its end mark is missing."""
-    message = str(error).lower()
-    if "truncated" in message or "outside of file bounds" in message:
+    """Whether a file that could not be decoded was cut off: PIL says so, or its end is not there."""
+    if "truncated" in str(error).lower():
         return True
     match sniff(data):
         case "image/jpeg":
@@ -133,5 +132,18 @@ def _ends_early(data: bytes, error: Exception) -> bool:
             return b"IEND" not in data[-64:]
         case "image/webp":
             return int.from_bytes(data[4:8], "little") + 8 > len(data)
+        case "image/avif" | "image/heic":
+            return _last_box_is_cut(data)
         case _:
             return False
+
+
+def _last_box_is_cut(data: bytes) -> bool:
+    """Whether the boxes of an ISO media file, each of which begins with its length, reach beyond its end."""
+    at = 0
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4])
+        if length < 8:  # 0: up to the end of the file; 1: a length of 64 bits, for files larger than any picture
+            return False
+        at += length
+    return at > len(data)

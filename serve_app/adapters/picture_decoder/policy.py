@@ -50,8 +50,6 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
         return _eight_bit_grey(picture).convert("RGB")
     if picture.mode in ("I", "F"):
         raise UnsupportedPicture("pictures with signed, 32-bit or real values are not supported: they name no white")
-    if picture.mode == "LAB":
-        raise UnsupportedPicture("pictures in CIELAB are not supported")
     if picture.mode == "La":  # premultiplied greys, for which PIL has one conversion only
         picture = picture.convert("LA")
     if picture.has_transparency_data:
