@@ -1,4 +1,4 @@
-"""Pillow: `formats` knows files, `policy` what a picture looks like in RGB, `fitting` the encoder's size, `decoder` all."""
+"""Pillow. `formats` knows files, `policy` what a picture looks like, `fitting` and `drafting` sizes; `decoder` joins them."""
 
 from serve_app.adapters.picture_decoder.decoder import PictureDecoder
 

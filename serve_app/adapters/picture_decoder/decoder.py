@@ -8,19 +8,18 @@ from io import BytesIO
 from typing import Literal
 
 import numpy as np
-from PIL import Image, JpegImagePlugin
+from PIL import Image
 from PIL.Image import Resampling
 from PIL.ImageFile import ImageFile
 
+from serve_app.adapters.picture_decoder.drafting import draft
 from serve_app.adapters.picture_decoder.fitting import INTERPOLATIONS, fit
 from serve_app.adapters.picture_decoder.formats import damage_translated, media_type_of, open_picture
-from serve_app.adapters.picture_decoder.policy import SWAPS_SIDES, orientation_of, upright_rgb
-from serve_app.core.geometry import Geometry, check_size, fit_to_encoder, fit_within
+from serve_app.adapters.picture_decoder.policy import upright_rgb
+from serve_app.core.geometry import check_size, fit_to_encoder, fit_within
 from serve_app.errors import InvalidConfig, PictureTooLarge, UnsupportedPicture
 from serve_app.types import ImagePreprocessing, Pixels
 
-# `decode: fast` keeps at least this many decoded pixels along each side for one of the encoder's.
-FAST_OVERSAMPLING = 2
 THUMBNAIL_QUALITY = 85
 
 
@@ -28,7 +27,7 @@ class PictureDecoder:
     """Implements ports.PictureDecoding. Holds limits and choices only, so one decoder may serve several threads.
 
     `exact`: "policy", or "openclip" for the reference's pixels, right or wrong. `decode`: "fast" decodes a JPEG that is much
-    larger than the encoder wants at a half, a quarter or an eighth of its size; its pixels are near the exact ones, not equal.
+    larger than the encoder wants at a half, a quarter or an eighth of its size; its pixels are near the policy's, not equal.
     """
 
     def __init__(
@@ -44,7 +43,7 @@ class PictureDecoder:
         self._max_pixels = max_pixels
         self._max_aspect_ratio = max_aspect_ratio
         self._follows_policy = exact == "policy"
-        self._is_fast = decode == "fast"
+        self._is_fast = decode == "fast" and self._follows_policy
 
     def to_pixels(self, data: bytes, preprocessing: ImagePreprocessing) -> Pixels:
         """uint8 [height, width, 3] of the encoder's size, RGB. Raises InvalidPicture and its children."""
@@ -53,13 +52,13 @@ class PictureDecoder:
         self._check_bytes(data)
         with damage_translated(data):
             file = self._opened(data)
-            drafted = _draft(file, preprocessing) if self._is_fast else None
-            picture = self._loaded(file)
+            drafted = draft(file, preprocessing) if self._is_fast else None
+            picture, plan = drafted or (self._loaded(file), None)
             if self._follows_policy:
                 picture = upright_rgb(picture)
             elif picture.mode == "La":
                 raise UnsupportedPicture("OpenCLIP cannot convert pictures of premultiplied greys with transparency")
-            fitted = fit(picture, drafted or fit_to_encoder(*picture.size, preprocessing))
+            fitted = fit(picture, plan or fit_to_encoder(*picture.size, preprocessing))
             return np.array(fitted.convert("RGB"), dtype=np.uint8)
 
     def to_thumbnail(self, data: bytes, size_px: int) -> bytes:
@@ -93,15 +92,3 @@ class PictureDecoder:
         file.load()
         check_size(*file.size, max_pixels=self._max_pixels, max_aspect_ratio=self._max_aspect_ratio)
         return file
-
-
-def _draft(file: ImageFile, preprocessing: ImagePreprocessing) -> Geometry | None:
-    """Makes a JPEG decode smaller, where the resize leaves room; the plan of its full size, None for other formats."""
-    if not isinstance(file, JpegImagePlugin.JpegImageFile):
-        return None
-    width, height = file.size
-    swaps_sides = orientation_of(file) in SWAPS_SIDES
-    plan = fit_to_encoder(height, width, preprocessing) if swaps_sides else fit_to_encoder(width, height, preprocessing)
-    wanted_width, wanted_height = reversed(plan.resized) if swaps_sides else plan.resized
-    file.draft("RGB", (FAST_OVERSAMPLING * wanted_width, FAST_OVERSAMPLING * wanted_height))
-    return plan

@@ -13,6 +13,8 @@ import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from serve_app.adapters.picture_decoder import PictureDecoder
+from serve_app.adapters.picture_decoder.drafting import draft
+from serve_app.adapters.picture_decoder.formats import open_picture
 from serve_app.errors import (
     CrossmodalError,
     InvalidPicture,
@@ -206,6 +208,12 @@ def test_fast_decoding_leaves_other_formats_alone(file_format: str) -> None:
     assert np.array_equal(FAST.to_pixels(data, wanted()), DECODER.to_pixels(data, wanted()))
 
 
+def test_exact_to_openclip_wins_over_fast_decoding() -> None:
+    data = saved(gradient(1001, 667), "JPEG")
+    both = PictureDecoder(5_000_000, 50_000_000, 50, exact="openclip", decode="fast")
+    assert np.array_equal(both.to_pixels(data, wanted()), OPENCLIP.to_pixels(data, wanted()))
+
+
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 @pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
 def test_fast_decoding_changes_little_and_cuts_the_same_part(resize_mode: str, orientation: int) -> None:
@@ -218,13 +226,21 @@ def test_fast_decoding_changes_little_and_cuts_the_same_part(resize_mode: str, o
     assert np.abs(fast - exact).max() <= 4
 
 
-def test_the_jpeg_of_a_fast_decoding_is_never_smaller_than_the_resize_needs() -> None:
-    # A line of one pixel in 16 would vanish in an eighth of the size; it is a grey step at half of it.
-    stripes = np.zeros((512, 512, 3), np.uint8)
-    stripes[:, ::16] = 255
-    data = saved(Image.fromarray(stripes), "JPEG", quality=95)
-    fast, exact = FAST.to_pixels(data, wanted()).astype(int), DECODER.to_pixels(data, wanted()).astype(int)
-    assert np.abs(fast - exact).mean() < 3
+@pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("size", [(64, 64), (255, 257), (600, 31), (1000, 700), (1001, 1999), (33, 1600)])
+def test_a_fast_decoding_leaves_two_pixels_for_each_of_the_encoders(
+    resize_mode: str, orientation: int, size: tuple[int, int]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = open_picture(saved(Image.new("RGB", size), "JPEG", exif=exif))
+    drafted = draft(file, wanted(resize_mode, height=48, width=80))
+    if drafted is None:
+        assert file.size == size
+        return
+    for decoded, resized in zip(file.size, drafted[0].size, strict=True):
+        assert decoded >= 2 * resized
 
 
 # --- hostile and broken files -----------------------------------------------------------------------------------------
