@@ -3,9 +3,9 @@
 Each part of the system gets only its own section. Replica counts and GPUs are not here: they live in serve_config.yaml.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -65,8 +65,16 @@ class TextConfig(Section):
 
 
 class PictureConfig(Section):
-    """Bounds of a picture before it is decoded, and where pictures may come from."""
+    """How pictures are read (docs/pictures.md), their bounds before they are decoded, and where they may come from."""
 
+    exact: Literal["policy", "openclip"] = Field(
+        default="policy",
+        description="`policy`: OpenCLIP's pixels, and better ones where it is wrong; `openclip`: its pixels always.",
+    )
+    decode: Literal["exact", "fast"] = Field(
+        default="exact",
+        description="`fast`: a JPEG much larger than the encoder's size is decoded smaller; its vectors are near, not equal.",
+    )
     max_bytes: int = Field(default=20_000_000, ge=1, description="Largest picture file.")
     max_pixels: int = Field(default=50_000_000, ge=1, description="Largest width times height.")
     max_aspect_ratio: float = Field(default=50.0, ge=1, description="Largest ratio of the longer side to the shorter.")
@@ -76,6 +84,12 @@ class PictureConfig(Section):
     )
     fetch_timeout_s: float = Field(default=10.0, gt=0, description="Longest time to fetch one picture by URI.")
     threads: int = Field(default=2, ge=1, description="Pictures decoded side by side in one replica.")
+
+    @model_validator(mode="after")
+    def _promise_can_be_held(self) -> Self:
+        if self.exact == "openclip" and self.decode == "fast":
+            raise ValueError("`exact: openclip` promises OpenCLIP's pixels, which `decode: fast` does not give")
+        return self
 
 
 class StorageConfig(Section):

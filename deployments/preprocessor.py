@@ -20,7 +20,13 @@ class Preprocessor:
     ) -> None:
         store = ObstoreObjectStore(storage.uri, storage.options, signed_url_s=storage.signed_url_s)
         self._service = PictureService(
-            decoder=PictureDecoder(pictures.max_bytes, pictures.max_pixels, pictures.max_aspect_ratio),
+            decoder=PictureDecoder(
+                pictures.max_bytes,
+                pictures.max_pixels,
+                pictures.max_aspect_ratio,
+                exact=pictures.exact,
+                decode=pictures.decode,
+            ),
             source=UriImageSource(
                 (*pictures.allowed_roots, store.root),
                 read_object=store.read,

@@ -31,6 +31,7 @@ EXTENSIONS = {
     "image/bmp": "bmp",
     "image/tiff": "tiff",
     "image/avif": "avif",
+    "image/heic": "heic",
 }
 OWN_KEY = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/\1\2[0-9a-f]{60}\.[a-z0-9]{1,8}")
 CLOUD_SCHEMES = frozenset({"s3", "gs", "az"})

@@ -13,7 +13,9 @@ from typing import Any
 from serve_app.client import ImageSource, NewDocument
 from serve_app.errors import CrossmodalError, InvalidRequest
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif"})
+PICTURE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
+)
 LIST_SUFFIXES = frozenset({".txt", ".jsonl", ".csv"})
 KNOWN_KEYS = frozenset({"id", "text", "image", "metadata"})
 

@@ -30,6 +30,12 @@ MAY_IMPORT = {
         "serve_app.types",
         "serve_app.errors",
     ),
+    "serve_app.adapters.picture_decoder": (
+        "serve_app.adapters.picture_decoder",
+        "serve_app.core",
+        "serve_app.types",
+        "serve_app.errors",
+    ),
     "serve_app.http": (
         "serve_app.http",
         "serve_app.services",
@@ -79,6 +85,7 @@ ONLY_IN = {
     "obstore": ("serve_app.adapters.object_store",),
     "ray": ("deployments",),
     "PIL": ("serve_app.adapters.picture_decoder", "serve_app.demo", "serve_app.contact_sheet"),
+    "pillow_heif": ("serve_app.adapters.picture_decoder",),
     "starlette": ("serve_app.http", "deployments.gateway"),
 }
 

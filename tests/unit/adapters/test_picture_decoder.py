@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import struct
 import threading
 import time
 import zlib
@@ -11,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from open_clip.transform import image_transform
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from serve_app.adapters.picture_decoder import PictureDecoder
+from serve_app.adapters.picture_decoder.drafting import draft
+from serve_app.adapters.picture_decoder.formats import open_picture
 from serve_app.errors import (
     CrossmodalError,
     InvalidPicture,
@@ -24,28 +24,14 @@ from serve_app.errors import (
     PictureTruncated,
     UnsupportedPicture,
 )
-from serve_app.types import ImagePreprocessing, Pixels
+from serve_app.types import Pixels
+from tests.unit.adapters.openclip_pixels import opened, reference, wanted
+from tests.unit.adapters.picture_zoo import heic, png, png_chunk, saved, sixteen_bit_png
 
 DECODER = PictureDecoder(max_bytes=5_000_000, max_pixels=50_000_000, max_aspect_ratio=50)
+OPENCLIP = PictureDecoder(max_bytes=5_000_000, max_pixels=50_000_000, max_aspect_ratio=50, exact="openclip")
+FAST = PictureDecoder(max_bytes=5_000_000, max_pixels=50_000_000, max_aspect_ratio=50, decode="fast")
 SIZES = [(200, 133), (133, 200), (64, 64), (40, 63), (31, 30), (1, 1), (500, 11), (97, 96), (66, 64)]
-
-
-def wanted(
-    resize_mode: str = "shortest",
-    interpolation: str = "bicubic",
-    height: int = 64,
-    width: int = 64,
-    fill_color: int = 0,
-) -> ImagePreprocessing:
-    return ImagePreprocessing(
-        height=height,
-        width=width,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        interpolation=interpolation,
-        resize_mode=resize_mode,
-        fill_color=fill_color,
-    )
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -57,26 +43,6 @@ def gradient(width: int = 80, height: int = 60) -> Image.Image:
     across = np.linspace(0, 255, width)[None, :].repeat(height, 0)
     down = np.linspace(0, 255, height)[:, None].repeat(width, 1)
     return Image.fromarray(np.stack([across, down, 255 - across], axis=-1).astype(np.uint8))
-
-
-def saved(picture: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
-    file = BytesIO()
-    picture.save(file, file_format, **options)
-    return file.getvalue()
-
-
-def reference(picture: Image.Image, preprocessing: ImagePreprocessing) -> Pixels:
-    """OpenCLIP's transform without its last two steps, ToTensor and Normalize."""
-    transform = image_transform(
-        (preprocessing.height, preprocessing.width),
-        is_train=False,
-        resize_mode=preprocessing.resize_mode,
-        interpolation=preprocessing.interpolation,
-        fill_color=preprocessing.fill_color,
-    )
-    for step in transform.transforms[:-2]:
-        picture = step(picture)
-    return np.asarray(picture)
 
 
 # --- equal to OpenCLIP ------------------------------------------------------------------------------------------------
@@ -99,6 +65,14 @@ def test_pixels_are_bit_equal_for_an_encoder_that_is_not_square(resize_mode: str
     assert np.array_equal(DECODER.to_pixels(saved(picture), preprocessing), reference(picture, preprocessing))
 
 
+@pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("size_px", [224, 256, 336, 378, 384, 448])
+def test_pixels_are_bit_equal_at_the_sizes_of_real_encoders(resize_mode: str, size_px: int) -> None:
+    preprocessing = wanted(resize_mode, height=size_px, width=size_px)
+    picture = noise(500, 375, seed=size_px)
+    assert np.array_equal(DECODER.to_pixels(saved(picture, "BMP"), preprocessing), reference(picture, preprocessing))
+
+
 @pytest.mark.parametrize(
     ("file_format", "options"),
     [
@@ -112,13 +86,13 @@ def test_pixels_are_bit_equal_for_an_encoder_that_is_not_square(resize_mode: str
 )
 def test_every_format_gives_the_reference_pixels(file_format: str, options: dict[str, Any]) -> None:
     data = saved(gradient(), file_format, **options)
-    expected = reference(Image.open(BytesIO(data)), wanted())
+    expected = reference(opened(data), wanted())
     assert np.array_equal(DECODER.to_pixels(data, wanted()), expected)
 
 
 def test_a_grey_jpeg_gives_the_reference_pixels() -> None:
     data = saved(gradient().convert("L"), "JPEG")
-    assert np.array_equal(DECODER.to_pixels(data, wanted()), reference(Image.open(BytesIO(data)), wanted()))
+    assert np.array_equal(DECODER.to_pixels(data, wanted()), reference(opened(data), wanted()))
 
 
 def test_a_colour_profile_changes_nothing_as_in_openclip() -> None:
@@ -136,7 +110,7 @@ def test_a_picture_is_turned_by_its_exif(orientation: int, file_format: str) -> 
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = saved(gradient(), file_format, exif=exif)
-    turned = ImageOps.exif_transpose(Image.open(BytesIO(data)))
+    turned = ImageOps.exif_transpose(opened(data))
     assert np.array_equal(DECODER.to_pixels(data, wanted()), reference(turned, wanted()))
     upright = reference(gradient(), wanted()).astype(int)
     difference = np.abs(DECODER.to_pixels(data, wanted()).astype(int) - upright).mean()
@@ -188,7 +162,7 @@ def test_one_bit_pictures_become_greys_before_the_resize() -> None:
 
 def test_a_cmyk_jpeg_becomes_rgb_before_the_resize() -> None:
     data = saved(gradient().convert("CMYK"), "JPEG", quality=95)
-    expected = reference(Image.open(BytesIO(data)).convert("RGB"), wanted())
+    expected = reference(opened(data).convert("RGB"), wanted())
     assert np.array_equal(DECODER.to_pixels(data, wanted()), expected)
 
 
@@ -198,19 +172,10 @@ def test_sixteen_bit_greys_are_scaled_not_saturated() -> None:
     assert np.array_equal(pixels[:, :, 0], (values >> 8).astype(np.uint8))
 
 
-def sixteen_bit_rgb_png(values: np.ndarray[Any, np.dtype[np.uint16]]) -> bytes:
-    height, width, _ = values.shape
-    rows = b"".join(b"\x00" + row.astype(">u2").tobytes() for row in values)
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    return (
-        PNG_SIGNATURE + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
-    )
-
-
 def test_sixteen_bit_grey_and_sixteen_bit_rgb_agree() -> None:
     values = np.random.default_rng(3).integers(0, 65536, (64, 64), dtype=np.uint16)
     as_grey = DECODER.to_pixels(saved(Image.fromarray(values)), wanted())
-    as_rgb = DECODER.to_pixels(sixteen_bit_rgb_png(values[:, :, None].repeat(3, 2)), wanted())
+    as_rgb = DECODER.to_pixels(sixteen_bit_png(values[:, :, None].repeat(3, 2), colour_type=2), wanted())
     assert np.array_equal(as_grey, as_rgb)
 
 
@@ -225,28 +190,65 @@ def test_of_an_animation_the_first_frame_counts() -> None:
 
 
 def test_floating_point_pictures_are_refused() -> None:
-    with pytest.raises(UnsupportedPicture, match="32 bits"):
+    with pytest.raises(UnsupportedPicture, match="32-bit"):
         DECODER.to_pixels(saved(Image.fromarray(np.ones((9, 9), np.float32)), "TIFF"), wanted())
+
+
+# --- fast decoding ----------------------------------------------------------------------------------------------------
+
+
+def test_a_jpeg_that_is_not_much_larger_than_the_encoder_wants_is_decoded_exactly() -> None:
+    data = saved(noise(255, 200), "JPEG")
+    assert np.array_equal(FAST.to_pixels(data, wanted()), DECODER.to_pixels(data, wanted()))
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "TIFF"])
+def test_fast_decoding_leaves_other_formats_alone(file_format: str) -> None:
+    data = saved(gradient(640, 480), file_format)
+    assert np.array_equal(FAST.to_pixels(data, wanted()), DECODER.to_pixels(data, wanted()))
+
+
+def test_exact_to_openclip_wins_over_fast_decoding() -> None:
+    data = saved(gradient(1001, 667), "JPEG")
+    both = PictureDecoder(5_000_000, 50_000_000, 50, exact="openclip", decode="fast")
+    assert np.array_equal(both.to_pixels(data, wanted()), OPENCLIP.to_pixels(data, wanted()))
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
+def test_fast_decoding_changes_little_and_cuts_the_same_part(resize_mode: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(gradient(1001, 667), "JPEG", exif=exif, quality=95)
+    preprocessing = wanted(resize_mode, height=48, width=80)
+    fast, exact = FAST.to_pixels(data, preprocessing).astype(int), DECODER.to_pixels(data, preprocessing).astype(int)
+    assert not np.array_equal(fast, exact)
+    assert np.abs(fast - exact).max() <= 4
+
+
+@pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("size", [(64, 64), (255, 257), (600, 31), (1000, 700), (1001, 1999), (33, 1600)])
+def test_a_fast_decoding_leaves_two_pixels_for_each_of_the_encoders(
+    resize_mode: str, orientation: int, size: tuple[int, int]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = open_picture(saved(Image.new("RGB", size), "JPEG", exif=exif))
+    drafted = draft(file, wanted(resize_mode, height=48, width=80))
+    if drafted is None:
+        assert file.size == size
+        return
+    for decoded, resized in zip(file.size, drafted[0].size, strict=True):
+        assert decoded >= 2 * resized
 
 
 # --- hostile and broken files -----------------------------------------------------------------------------------------
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
-def png_chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
 
 def png_that_claims(width: int, height: int) -> bytes:
     """A whole PNG file of a few bytes whose header promises any size."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        PNG_SIGNATURE
-        + png_chunk(b"IHDR", header)
-        + png_chunk(b"IDAT", zlib.compress(bytes(9)))
-        + png_chunk(b"IEND", b"")
-    )
+    return png(bytes(9), (width, height), bits=8, colour_type=2)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +290,11 @@ def test_what_is_no_picture_is_said_to_be_none(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("data", "name"),
-    [(b"\x00\x00\x00\x18ftypheic" + bytes(99), "image/heic"), (b"8BPS" + bytes(99), "photoshop"), (b"<svg>", "svg")],
+    [
+        (b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(99), "image/jp2"),
+        (b"8BPS" + bytes(99), "photoshop"),
+        (b"<svg>", "svg"),
+    ],
 )
 def test_a_picture_of_another_format_is_named_and_refused(data: bytes, name: str) -> None:
     with pytest.raises(UnsupportedPicture, match=name):
@@ -320,17 +326,20 @@ def test_a_png_whose_text_unpacks_to_a_hundred_megabytes_costs_nothing() -> None
     assert time.monotonic() - begin < 1
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIC", "MPO"])
+@pytest.mark.parametrize("decoder", [DECODER, OPENCLIP, FAST], ids=["policy", "openclip", "fast"])
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_damaged_bytes_give_a_picture_or_an_error_of_ours(file_format: str) -> None:
-    sound = saved(noise(24, 18), file_format)
+def test_damaged_bytes_give_a_picture_or_an_error_of_ours(decoder: PictureDecoder, file_format: str) -> None:
+    sound = heic(noise(24, 18)) if file_format == "HEIC" else saved(noise(24, 18), file_format)
     chance = random.Random(7)
-    for _ in range(150):
+    for _ in range(80):
         damaged = bytearray(sound)
         for _ in range(chance.randint(1, 6)):
             damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        if chance.random() < 0.3:
+            del damaged[chance.randrange(len(damaged)) :]
         with contextlib.suppress(InvalidPicture):
-            assert DECODER.to_pixels(bytes(damaged), wanted()).shape == (64, 64, 3)
+            assert decoder.to_pixels(bytes(damaged), wanted()).shape == (64, 64, 3)
 
 
 # --- thumbnails, types, threads ---------------------------------------------------------------------------------------
@@ -339,7 +348,7 @@ def test_damaged_bytes_give_a_picture_or_an_error_of_ours(file_format: str) -> N
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
 def test_a_thumbnail_is_a_jpeg_of_the_same_shape(file_format: str) -> None:
     data = DECODER.to_thumbnail(saved(gradient(800, 600), file_format), 128)
-    thumbnail = Image.open(BytesIO(data))
+    thumbnail = opened(data)
     assert thumbnail.format == "JPEG"
     assert thumbnail.size == (128, 96)
     expected = np.asarray(gradient(800, 600).resize((128, 96), Image.Resampling.LANCZOS)).astype(int)

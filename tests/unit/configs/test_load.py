@@ -95,3 +95,8 @@ def test_gpus_are_a_matter_of_configuration_alone() -> None:
         "ImageEncoder",
         "TextEncoder",
     }
+
+
+def test_exact_to_openclip_and_fast_decoding_are_not_promised_together() -> None:
+    with pytest.raises(InvalidConfig, match="decode: fast"):
+        load_config("demo", {"pictures": {"exact": "openclip", "decode": "fast"}}, {})
