@@ -6,6 +6,7 @@ there, as the plain loop does, and Ray is told of more CPUs than there are so th
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -94,6 +95,7 @@ def running(
     with LocalGraph(file, folder, environment, serve_command(own_ray=True)) as graph:
         graph.wait_until_ready(READY_S, lambda _: None)
         yield graph
+    shutil.rmtree(folder)  # After an error it stays, with the log.
 
 
 def encoder_settings(checkpoint: Path, precision: str) -> dict[str, str]:
