@@ -19,7 +19,7 @@ from benchmarks.encoder import rate
 from benchmarks.graphs import INGRESS, cores, encoder_settings, product_file, running
 from benchmarks.load import Load, closed_loop, open_loop
 from benchmarks.plain import PlainOpenClip, batches
-from benchmarks.reporting import machine_facts, write_report
+from benchmarks.reporting import machine_facts, told, write_report
 from benchmarks.wire import Question, encoder_of, product_questions
 from benchmarks.workload import checkpoint, jpegs, texts
 
@@ -47,7 +47,7 @@ def measure_service(
     """A row for each question at each concurrency."""
     for question, concurrency in itertools.product(questions, concurrencies):
         load = under_load(url, question, concurrency, seconds)
-        yield {"case": f"{question.name}, {concurrency} connections", **load.figures()}
+        yield told({"case": f"{question.name}, {concurrency} connections", **load.figures()})
 
 
 def measure_plain(folder: Path, precision: str, seconds: float) -> list[dict[str, Any]]:

@@ -56,6 +56,12 @@ def package_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     return found
 
 
+def told(row: dict[str, Any]) -> dict[str, Any]:
+    """The row, after showing it on the standard error: a long run says how it goes."""
+    print("; ".join(f"{key} {_cell(value)}" for key, value in row.items()), file=sys.stderr, flush=True)
+    return row
+
+
 def write_report(
     name: str, rows: Sequence[Row], settings: Row, *, machine: Row | None = None, folder: Path = FOLDER
 ) -> Path:
