@@ -43,6 +43,7 @@ class Load:
 
     seconds: float = 0.0
     latencies_s: list[float] = field(default_factory=list)  # of answers with status 200
+    refusal_latencies_s: list[float] = field(default_factory=list)  # of 503
     statuses: Counter[int] = field(default_factory=Counter)
     answers: list[Any] = field(default_factory=list)  # parsed bodies of the sample that was checked
     bodies_seen: int = 0
@@ -64,6 +65,8 @@ class Load:
     def take(self, answer: Answer, check: Callable[[Any], None] | None) -> None:
         """Count an answer; of every so many good ones the body is parsed and checked. Raises WrongAnswer."""
         self.statuses[answer.status] += 1
+        if answer.status == 503:
+            self.refusal_latencies_s.append(answer.latency_s)
         if answer.status != 200:
             return
         self.latencies_s.append(answer.latency_s)
