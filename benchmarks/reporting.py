@@ -117,7 +117,7 @@ def conditions(report: Mapping[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Three digits that matter: more would claim what a repetition does not give. Small errors stay readable."""
+    """Three digits that matter: more would claim what a repetition does not give. What is near 0 or 1 stays readable."""
     if value is None:
         return "–"
     if isinstance(value, float):
@@ -125,6 +125,8 @@ def _cell(value: Any) -> str:
             return "–"
         if value and abs(value) < 0.001:
             return f"{value:.1e}"
+        if 0.99 < value < 1:
+            return f"{value:.6g}"
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
