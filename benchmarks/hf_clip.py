@@ -17,6 +17,8 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file, save_file
 
+from benchmarks.random_checkpoints import CONFIG_NAME, WEIGHTS_NAME
+
 RENAMED = {
     "logit_scale": "logit_scale",
     "positional_embedding": "text_model.embeddings.position_embedding.weight",
@@ -46,11 +48,11 @@ def convert(checkpoint: Path, folder: Path) -> Path:
 
     Raises ValueError for an architecture that CLIPModel does not have.
     """
-    described = json.loads((checkpoint / "open_clip_config.json").read_text(encoding="utf-8"))
+    described = json.loads((checkpoint / CONFIG_NAME).read_text(encoding="utf-8"))
     model_cfg, preprocess_cfg = described["model_cfg"], described["preprocess_cfg"]
     config = clip_config(model_cfg)
     folder.mkdir(parents=True, exist_ok=True)
-    state = load_file(checkpoint / "open_clip_model.safetensors")
+    state = load_file(checkpoint / WEIGHTS_NAME)
     converted = {name: value.contiguous().clone() for name, value in clip_state(state)}
     save_file(converted, folder / "model.safetensors", metadata={"format": "pt"})
     _write(folder / "config.json", config)

@@ -3,8 +3,8 @@
     .venv/bin/python -m benchmarks.overload --kind text
 
 The capacity is what a closed loop of many connections reaches. Then the load is open (Poisson arrivals) at shares of it.
-`refused_at_once_ms` is the p95 of the refusals' own latency. The queue at the Gateway is made short (`--queue`), so that it
-fills within the measurement: `calls.max_queued_items` bounds what waits, and so how long anything waits.
+`refused_at_once_ms` is the p95 of the refusals' own latency. The bounds of the queues are the product's; `--queue` sets another
+`calls.max_queued_items`, of what waits at the Gateway for one deployment.
 """
 
 import argparse
@@ -56,14 +56,15 @@ def main() -> None:
     )
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--ingress", default="plain", choices=INGRESS)
-    parser.add_argument("--queue", type=int, default=64, help="items that may wait at the Gateway for one deployment")
+    parser.add_argument(
+        "--queue", type=int, default=None, help="items that may wait at the Gateway, instead of the product's"
+    )
     parser.add_argument("--seconds", type=float, default=15.0, help="of each single measurement")
     options = parser.parse_args()
     machine = machine_facts()
-    settings = {
-        **encoder_settings(checkpoint(options.model), options.precision),
-        "CROSSMODAL_CALLS__MAX_QUEUED_ITEMS": str(options.queue),
-    }
+    settings = encoder_settings(checkpoint(options.model), options.precision)
+    if options.queue is not None:
+        settings["CROSSMODAL_CALLS__MAX_QUEUED_ITEMS"] = str(options.queue)
     with running("overload", product_file(), settings, options.ingress) as graph:
         pictures, words = product_questions(graph.url, jpegs(PICTURES), texts())
         asked = {"picture": pictures[0], "text": words[-1]}
@@ -73,7 +74,7 @@ def main() -> None:
         "model": options.model,
         "precision": precision,
         "ingress": options.ingress,
-        "queue": options.queue,
+        "queue": options.queue or "as the product's",
         "threads of an encoder": cores(),
         "seconds": options.seconds,
     }

@@ -10,6 +10,7 @@ cuts texts to 20 tokens (`max_length` of the model's generation settings), which
 """
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -34,6 +35,7 @@ REQUIREMENTS = ("infinity-emb[torch,server,vision,cache]", "aiohttp", "soundfile
 INFINITY_BATCHES = (8, 32)
 CONCURRENCIES = (1, 32)
 TEXT_CONCURRENCIES = (1, 64)
+SERVERS = ("crossmodal", "naive", "infinity", "plain")
 START_S = 180.0
 STOP_S = 20.0
 SAME_VECTORS = 1e-5
@@ -141,17 +143,32 @@ def measure_naive(folder: Path, dimension: int, seconds: float) -> list[dict[str
         return measure("naive Serve graph", graph.url, pictures, words, seconds)
 
 
+def measure_ours(folder: Path, precision: str, ingress: str, seconds: float) -> tuple[str, list[dict[str, Any]]]:
+    """The precision that this service chose, and its rows."""
+    with running("peers", product_file(), encoder_settings(folder, precision), ingress) as graph:
+        chosen: str = encoder_of(graph.url)["precision"]
+        pictures, words = product_questions(graph.url, jpegs(PICTURES), texts())
+        return chosen, measure(f"crossmodal {chosen}", graph.url, pictures[0], words[-1], seconds)
+
+
+def dimension_of(folder: Path) -> int:
+    """Of a checkpoint's vectors."""
+    described = json.loads((folder / hf_clip.CONFIG_NAME).read_text(encoding="utf-8"))
+    return int(described["model_cfg"]["embed_dim"])
+
+
 def ratios(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Our best rate over the best of each other server, for pictures and for texts."""
+    """Our best rate over the best of each other server that was measured, for pictures and for texts."""
 
     def best(kind: str, server: str) -> float:
         found = [row["requests_per_s"] for row in rows if row["case"].startswith(f"{kind}, {server}")]
-        return max(found, default=float("nan"))
+        return max(found, default=0.0)
 
     return {
         f"{kind}s: ours over {server}": best(kind, "crossmodal") / best(kind, server)
         for kind in ("picture", "text")
         for server in ("infinity_emb", "naive Serve graph", "plain loop")
+        if best(kind, server) > 0
     }
 
 
@@ -160,6 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument("--setup", action="store_true", help="make infinity's environment and checkpoint, and end")
     parser.add_argument("--model", default="ViT-B-32", help="an architecture that CLIPModel of transformers has")
+    parser.add_argument("--servers", nargs="+", default=SERVERS, choices=SERVERS)
     parser.add_argument("--precision", default="auto", help="of this service; the others run float32")
     parser.add_argument("--ingress", default="plain", choices=INGRESS)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each single measurement")
@@ -169,18 +187,21 @@ def main() -> None:
         return
     machine = machine_facts()
     folder = checkpoint(options.model)
-    settings = encoder_settings(folder, options.precision)
-    with running("peers", product_file(), settings, options.ingress) as graph:
-        encoder = encoder_of(graph.url)
-        pictures, words = product_questions(graph.url, jpegs(PICTURES), texts())
-        name = f"crossmodal {encoder['precision']}"
-        rows = measure(name, graph.url, pictures[0], words[-1], options.seconds)
-    rows += measure_naive(folder, encoder["dimension"], options.seconds)
-    rows += measure_infinity(options.model, encoder["dimension"], options.seconds)
-    rows = compared(rows, measure_plain(folder, "float32", options.seconds))
+    dimension = dimension_of(folder)
+    rows: list[dict[str, Any]] = []
+    precision = options.precision
+    if "crossmodal" in options.servers:
+        precision, ours = measure_ours(folder, options.precision, options.ingress, options.seconds)
+        rows += ours
+    if "naive" in options.servers:
+        rows += measure_naive(folder, dimension, options.seconds)
+    if "infinity" in options.servers:
+        rows += measure_infinity(options.model, dimension, options.seconds)
+    if "plain" in options.servers:
+        rows = compared(rows, measure_plain(folder, "float32", options.seconds))
     run = {
         "model": options.model,
-        "precision of ours": encoder["precision"],
+        "precision of ours": precision,
         "precision of the others": "float32",
         "ingress": options.ingress,
         "threads": cores(),

@@ -4,8 +4,8 @@ Speed does not depend on the values of weights, so the checkpoints have random o
 """
 
 import io
-import json
 import random
+import shutil
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -59,30 +59,16 @@ def texts(seed: int = 0) -> Iterator[str]:
             yield text
 
 
-def checkpoint(architecture: str, tag: str | None = None, folder: Path = MODELS, *, half: bool = False) -> Path:
-    """A `local-dir:` checkpoint of an OpenCLIP architecture with random weights, made once. Returns its folder.
+def checkpoint(architecture: str, folder: Path = MODELS) -> Path:
+    """A `local-dir:` checkpoint of an OpenCLIP architecture with random weights, made once. Returns its folder."""
+    # Here and not above: the load generator's process needs no torch.
+    from benchmarks.random_checkpoints import CONFIG_NAME, write_architecture
 
-    `tag`: whose preprocessing it takes; without one, OpenAI's. `half`: written in float16, for models of gigabytes.
-    """
-    import open_clip
-    import torch
-    from open_clip.pretrained import get_pretrained_cfg
-    from safetensors.torch import save_file
-
-    made = folder / (architecture.replace("/", "-") + ("-half" if half else ""))
-    weights = made / "open_clip_model.safetensors"
-    if weights.exists():
-        return made
-    made.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(0)
-    model = open_clip.create_model(architecture, pretrained=None)
-    way = {key: value for key, value in open_clip.get_model_preprocess_cfg(model).items() if key != "size"}
-    way |= {key: value for key, value in (get_pretrained_cfg(architecture, tag) if tag else {}).items() if key in way}
-    config = {"model_cfg": open_clip.get_model_config(architecture), "preprocess_cfg": way}
-    (made / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    state = {name: value.half() if half else value for name, value in model.state_dict().items()}
-    # Under another name first: a run that was broken off leaves no half checkpoint.
-    partial = weights.with_suffix(".partial")
-    save_file({name: value.contiguous().clone() for name, value in state.items()}, partial)
-    partial.replace(weights)
+    made = folder / architecture
+    if not (made / CONFIG_NAME).exists():
+        # Under another name first: a run that was broken off leaves no half checkpoint.
+        partial = folder / f"{architecture}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        write_architecture(partial, architecture)
+        partial.replace(made)
     return made

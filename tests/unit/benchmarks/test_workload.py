@@ -41,7 +41,7 @@ def _tiny(monkeypatch):
 
 
 @pytest.mark.usefixtures("_tiny")
-def test_a_checkpoint_is_made_once_and_loads_by_the_product_and_by_open_clip(tmp_path, caplog):
+def test_a_checkpoint_is_made_once_and_loads_by_the_product_and_by_open_clip(tmp_path):
     folder = checkpoint("tiny", folder=tmp_path)
     weights = (folder / "open_clip_model.safetensors").stat().st_mtime_ns
     assert checkpoint("tiny", folder=tmp_path) == folder
