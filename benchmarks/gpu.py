@@ -10,7 +10,6 @@ slightly low. `decode limit` is what all cores decode and resize when nothing el
 
 import argparse
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.encoder import DECODER, rate
-from benchmarks.graphs import ENCODERS, encoder_settings, product_file, running
+from benchmarks.graphs import ENCODERS, cores, encoder_settings, product_file, running
 from benchmarks.http_load import measure_service
 from benchmarks.plain import batches
 from benchmarks.reporting import FOLDER, machine_facts, told, write_report
@@ -35,6 +34,7 @@ HTTP_FAMILY = "ViT-B-32"
 BATCHES = (1, 32, 128, 256)
 CONCURRENCIES = (1, 32, 128)
 PICTURES = 256
+DECODERS = 4  # threads of one Preprocessor
 DEMO = Path(__file__).parents[1] / "serve_app" / "demo" / "model"
 
 
@@ -106,11 +106,17 @@ def decode_limit(preprocessing: ImagePreprocessing, threads: int, seconds: float
 
 def http_rows(folder: Path, device: str, precision: str, seconds: float) -> Iterator[dict[str, Any]]:
     """The whole path: pictures and texts through HTTP, each encoder on the GPU where there is one."""
-    file = product_file(threads=max(1, (os.cpu_count() or 2) // 4), replicas={"Preprocessor": 2})
+    # Decoding bounds a GPU, so most cores decode; the encoders' own threads only prepare what the device does.
+    replicas = {"Preprocessor": max(1, cores() // DECODERS), "Gateway": max(1, cores() // 8)}
+    file = product_file(threads=max(1, cores() // 8), replicas=replicas)
     for deployment in file.content["applications"][0]["deployments"]:
         if deployment["name"] in ENCODERS and device.startswith("cuda"):
             deployment["ray_actor_options"]["num_gpus"] = 0.5
-    settings = {**encoder_settings(folder, precision), "CROSSMODAL_ENCODER__DEVICE": device}
+    settings = {
+        **encoder_settings(folder, precision),
+        "CROSSMODAL_ENCODER__DEVICE": device,
+        "CROSSMODAL_PICTURES__THREADS": str(DECODERS),
+    }
     with running("gpu", file, settings) as graph:
         pictures, words = product_questions(graph.url, jpegs(PICTURES), texts(seed=5))
         on = encoder_of(graph.url)["device"]
@@ -150,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for folder in folders:
             rows += map(told, measure_family(folder, options.device, precision, sizes, peak, seconds))
     preprocessing = load_image_tower(model=f"local-dir:{folders[0].resolve()}", device="cpu").card.preprocessing
-    rows.append(told(decode_limit(preprocessing, os.cpu_count() or 1, seconds)))
+    rows.append(told(decode_limit(preprocessing, cores(), seconds)))
     if not options.quick:
         rows += http_rows(checkpoint(HTTP_FAMILY), options.device, precisions[0], options.seconds)
     run = {"device": device_name(options.device), "threads": torch.get_num_threads(), "seconds": seconds, **peaks}

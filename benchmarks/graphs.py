@@ -18,7 +18,7 @@ from benchmarks.reporting import FOLDER
 from serve_app.local_graph import LocalGraph, ServeFile, default_serve_file, read_serve_file, serve_command
 
 READY_S = 300.0
-LOGICAL_CPUS = 64
+LOGICAL_CPUS_PER_CORE = 32
 ENCODERS = ("ImageEncoder", "TextEncoder")
 # How HTTP reaches the Gateway: by environment variables, because Serve reads them when its processes start.
 INGRESS: dict[str, dict[str, str]] = {
@@ -87,7 +87,7 @@ def running(
         "CROSSMODAL_TABLE__URI": str(folder / "table"),
         "CROSSMODAL_STORAGE__URI": str(folder / "pictures"),
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_OVERRIDE_RESOURCES": json.dumps({"CPU": LOGICAL_CPUS}),
+        "RAY_OVERRIDE_RESOURCES": json.dumps({"CPU": LOGICAL_CPUS_PER_CORE * cores()}),
         "PYTHONPATH": str(Path(__file__).parents[1]),
         **INGRESS[ingress],
         **(settings or {}),

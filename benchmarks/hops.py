@@ -11,7 +11,7 @@ answers of the searches say of themselves (medians); `in process` is the TextEnc
 import argparse
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ HOPS = {
     "/v1/models": "gateway + text encoder",
     "/v1/table": "gateway + retriever",
 }
+SEARCH = "search: all, in turn"
+IN_PROCESS = "encode one text in process"
 GRAPHS = ("noop", "product")
 
 
@@ -46,7 +48,7 @@ def in_process(folder: Path, precision: str, seconds: float) -> dict[str, Any]:
         tower.encode([next(words)])
         latencies_s.append(time.perf_counter() - began)
     return {
-        "case": f"encode one text, {tower.card.precision}, in process",
+        "case": f"{IN_PROCESS}, {tower.card.precision}",
         "connections": 1,
         "requests_per_s": len(latencies_s) / seconds,
         **milliseconds(latencies_s),
@@ -58,7 +60,7 @@ def questions(url: str) -> Iterator[tuple[str, Question]]:
     for path, hops in HOPS.items():
         request = http_request(url, "GET", path)
         yield hops, Question(path, itertools.repeat(request), lambda _: None)
-    yield "search: all, in turn", text_searches(url, texts())
+    yield SEARCH, text_searches(url, texts())
 
 
 def measure(url: str, name: str, seconds: float) -> Iterator[dict[str, Any]]:
@@ -82,6 +84,33 @@ def graph_rows(
     settings = {**encoder_settings(folder, precision), **({} if coalesced else UNCOALESCED)}
     with running(f"hops-{graph}-{ingress}", file, settings, ingress) as started:
         return list(measure(started.url, name, seconds))
+
+
+def verdicts(rows: Sequence[Mapping[str, Any]], ways: Sequence[str]) -> dict[str, float]:
+    """For each way in: what coalescing brings at the highest concurrency, and what one lone search costs beyond its work.
+
+    `lone p50` divides the product's by the in-process encode plus 1.2 times the no-op graph's. Left out where a part was not
+    measured.
+    """
+
+    def figure(case: str, connections: int, name: str) -> float | None:
+        found = (row[name] for row in rows if row["case"].startswith(case) and row["connections"] == connections)
+        return next(found, None)
+
+    alone, crowd = min(CONCURRENCIES), max(CONCURRENCIES)
+    encode_ms = figure(IN_PROCESS, 1, "p50_ms")
+    found = {}
+    for way in ways:
+        for graph in GRAPHS:
+            together = figure(f"{graph}, {way}, coalesced: {SEARCH}", crowd, "requests_per_s")
+            apart = figure(f"{graph}, {way}, a call each: {SEARCH}", crowd, "requests_per_s")
+            if together and apart:
+                found[f"{way}: {graph} coalesced over a call each"] = together / apart
+        ours = figure(f"product, {way}, coalesced: {SEARCH}", alone, "p50_ms")
+        noop = figure(f"noop, {way}, coalesced: {SEARCH}", alone, "p50_ms")
+        if ours and noop and encode_ms:
+            found[f"{way}: lone p50 over encode + 1.2 x noop"] = ours / (encode_ms + 1.2 * noop)
+    return found
 
 
 def main() -> None:
@@ -108,6 +137,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "threads of an encoder": cores(),
         "seconds": options.seconds,
+        **verdicts(rows, options.ingress),
     }
     write_report("hops", rows, run, machine=machine)
 

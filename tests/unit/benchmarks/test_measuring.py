@@ -10,6 +10,7 @@ from benchmarks import gpu
 from benchmarks.__main__ import ORDER, commands
 from benchmarks.encoder import agreement, rate
 from benchmarks.graphs import ENCODERS, product_file
+from benchmarks.hops import IN_PROCESS, SEARCH, verdicts
 from benchmarks.http_load import compared
 from benchmarks.peers import ratios
 
@@ -49,6 +50,24 @@ def test_ratios_take_the_best_setting_of_each_server():
     rates = {"crossmodal bfloat16": 80.0, "infinity_emb, batch 8": 10.0, "infinity_emb, batch 32": 20.0}
     rows = [{"case": f"picture, {name}, 32 connections", "requests_per_s": rate} for name, rate in rates.items()]
     assert ratios(rows)["pictures: ours over infinity_emb"] == 4.0
+
+
+def test_hops_are_judged_where_all_parts_were_measured():
+    figures = {
+        (f"noop, plain, coalesced: {SEARCH}", 1): (50.0, 10.0),
+        (f"noop, plain, a call each: {SEARCH}", 64): (100.0, 400.0),
+        (f"noop, plain, coalesced: {SEARCH}", 64): (500.0, 90.0),
+        (f"product, plain, coalesced: {SEARCH}", 1): (20.0, 16.0),
+        (f"{IN_PROCESS}, float32", 1): (250.0, 4.0),
+    }
+    rows = [
+        {"case": case, "connections": connections, "requests_per_s": rate, "p50_ms": p50_ms}
+        for (case, connections), (rate, p50_ms) in figures.items()
+    ]
+    assert verdicts(rows, ["plain", "haproxy"]) == {
+        "plain: noop coalesced over a call each": 5.0,
+        "plain: lone p50 over encode + 1.2 x noop": 1.0,
+    }
 
 
 def test_every_benchmark_that_is_run_is_a_module_and_no_other_name_is_taken():
