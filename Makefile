@@ -34,7 +34,7 @@ check: $(VENV)/.ready-dev
 	$(VENV)/bin/mypy
 
 bench: $(VENV)/.ready-dev
-	@$(RUN) -m benchmarks $(ONLY)
+	@$(INDEX); $(RUN) -m benchmarks $(ONLY)
 
 clean:
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache

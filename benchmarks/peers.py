@@ -19,6 +19,7 @@ import time
 import urllib.error
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,17 +111,10 @@ def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
 
 def measure(name: str, url: str, pictures: Question, words: Question, seconds: float) -> list[dict[str, Any]]:
     """Rows of one server, pictures and texts."""
-    rows = [
-        *measure_service(url, [pictures], CONCURRENCIES, seconds),
-        *measure_service(url, [words], TEXT_CONCURRENCIES, seconds),
+    return [
+        *measure_service(url, [replace(pictures, name=f"picture, {name}")], CONCURRENCIES, seconds),
+        *measure_service(url, [replace(words, name=f"text, {name}")], TEXT_CONCURRENCIES, seconds),
     ]
-    return [{**row, "case": _named(row["case"], name)} for row in rows]
-
-
-def _named(case: str, server: str) -> str:
-    """`picture /v1/embeddings, 8 connections` becomes `picture, SERVER, 8 connections`."""
-    kind, connections = case.partition(" ")[0], case.rpartition(", ")[2]
-    return f"{kind}, {server}, {connections}"
 
 
 def measure_infinity(architecture: str, dimension: int, seconds: float) -> list[dict[str, Any]]:
