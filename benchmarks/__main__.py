@@ -40,9 +40,11 @@ def table() -> str:
 def main() -> int:
     """Command line; 1 where a benchmark failed. The others are run nevertheless."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("only", nargs="*", choices=[*ORDER, []], help="these and no others")
+    parser.add_argument("only", nargs="*", help=f"these and no others, of: {', '.join(ORDER)}")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     options = parser.parse_args()
+    if unknown := set(options.only) - set(ORDER):
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
     failed = []
     for command in [] if options.table else commands(options.only or ORDER):
         print("running", " ".join(command[1:]), file=sys.stderr, flush=True)

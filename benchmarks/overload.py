@@ -25,8 +25,10 @@ KINDS = ("picture", "text")
 
 
 def measure(url: str, question: Question, shares: Sequence[float], seconds: float) -> list[dict[str, Any]]:
-    """A row for the capacity, and one for each share of it."""
+    """A row for the capacity, and one for each share of it. Raises ValueError where nothing was answered in the time."""
     capacity = under_load(url, question, CONNECTIONS, seconds)
+    if not capacity.latencies_s:
+        raise ValueError(f"no answer within {seconds:g} s: measure for longer")
     rows = [
         told(
             {"case": f"{question.name}: capacity, {CONNECTIONS} connections", **capacity.figures(), "vs_capacity": 1.0}
