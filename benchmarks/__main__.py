@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from benchmarks.peers import INFINITY
 from benchmarks.reporting import FOLDER, as_markdown
 
 # In process first: what the others are measured against.
@@ -21,14 +20,8 @@ ORDER = ("encoder", "http_load", "hops", "scaling", "overload", "peers")
 
 
 def commands(names: Sequence[str]) -> list[list[str]]:
-    """The command lines, in a sensible order; the peers' environment is made where it is missing."""
-    found = []
-    for name in ORDER:
-        if name in names:
-            if name == "peers" and not (INFINITY / "venv").exists():
-                found.append([sys.executable, "-m", "benchmarks.peers", "--setup"])
-            found.append([sys.executable, "-m", f"benchmarks.{name}"])
-    return found
+    """The command lines, in a sensible order."""
+    return [[sys.executable, "-m", f"benchmarks.{name}"] for name in ORDER if name in names]
 
 
 def table() -> str:

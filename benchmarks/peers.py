@@ -1,7 +1,7 @@
 """The same work by others, in one run: OpenCLIP's plain loop, infinity_emb, a naive Serve graph, and this service.
 
-    .venv/bin/python -m benchmarks.peers --setup   # once: infinity's environment, and the checkpoint in the layout it reads
     .venv/bin/python -m benchmarks.peers
+    .venv/bin/python -m benchmarks.peers --setup   # only infinity's environment and the checkpoint in the layout it reads
 
 Every server gets the same pictures and texts, one a request, from the same load generator, on all cores of the machine.
 infinity_emb is started with each of the settings that change its speed on a CPU, and the best one is named: the batch size.
@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 from collections.abc import Iterator, Sequence
@@ -176,8 +177,9 @@ def main() -> None:
     parser.add_argument("--ingress", default="plain", choices=INGRESS)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each single measurement")
     options = parser.parse_args()
+    if options.setup or ("infinity" in options.servers and not (INFINITY / options.model / "config.json").exists()):
+        set_up(options.model, Path(sys.prefix) / "bin" / "python")
     if options.setup:
-        set_up(options.model, Path(".venv/bin/python"))
         return
     machine = machine_facts()
     folder = checkpoint(options.model)

@@ -61,7 +61,7 @@ def texts(seed: int = 0) -> Iterator[str]:
 
 def checkpoint(architecture: str, folder: Path = MODELS) -> Path:
     """A `local-dir:` checkpoint of an OpenCLIP architecture with random weights, made once. Returns its folder."""
-    # Here and not above: the load generator's process needs no torch.
+    # Here and not above: who only draws pictures needs no torch.
     from benchmarks.random_checkpoints import CONFIG_NAME, write_architecture
 
     made = folder / architecture
