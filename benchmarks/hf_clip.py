@@ -14,6 +14,7 @@ from typing import Any
 
 import open_clip
 import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file, save_file
 
@@ -142,8 +143,8 @@ def preprocessor_config(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[st
         "crop_size": {"height": size, "width": size},
         "do_rescale": True,
         "do_normalize": True,
-        "image_mean": list(preprocess_cfg["mean"]),
-        "image_std": list(preprocess_cfg["std"]),
+        "image_mean": list(preprocess_cfg.get("mean", OPENAI_DATASET_MEAN)),
+        "image_std": list(preprocess_cfg.get("std", OPENAI_DATASET_STD)),
         "do_convert_rgb": True,
     }
 
