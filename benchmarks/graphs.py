@@ -1,0 +1,106 @@
+"""Starts the graphs that are measured, as child processes that end cleanly: the product's, and those of other modules here.
+
+The number of replicas is fixed, so that autoscaling does not change what is measured; an encoder gets all the cores that are
+there, as the plain loop does, and Ray is told of more CPUs than there are so that everything finds its place.
+"""
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from benchmarks.reporting import FOLDER
+from serve_app.local_graph import LocalGraph, ServeFile, default_serve_file, read_serve_file, serve_command
+
+READY_S = 300.0
+LOGICAL_CPUS_PER_CORE = 32
+ENCODERS = ("ImageEncoder", "TextEncoder")
+# How HTTP reaches the Gateway: by environment variables, because Serve reads them when its processes start.
+INGRESS: dict[str, dict[str, str]] = {
+    "plain": {},
+    "haproxy": {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
+    "throughput": {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"},
+}
+# As good as none: each item travels at once, in a call of its own.
+UNCOALESCED = {"CROSSMODAL_CALLS__MAX_BATCH_SIZE": "1", "CROSSMODAL_CALLS__MAX_IN_FLIGHT": "4096"}
+
+
+def free_port() -> int:
+    """A port that nobody listens at now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def product_file(
+    threads: int | None = None, replicas: Mapping[str, int] | None = None, queues: Mapping[str, int] | None = None
+) -> ServeFile:
+    """serve_config.yaml on a free port, with `threads` for each encoder (all cores by default) and fixed replica counts.
+
+    `queues`: another `max_queued_requests` for the deployments named.
+    """
+    file = read_serve_file(default_serve_file(), profile="demo", port=free_port())
+    content = deepcopy(dict(file.content))
+    for deployment in content["applications"][0]["deployments"]:
+        name = deployment["name"]
+        deployment.pop("autoscaling_config", None)
+        deployment["num_replicas"] = (replicas or {}).get(name, 1)
+        if name in ENCODERS:
+            deployment["ray_actor_options"] = {
+                **deployment.get("ray_actor_options", {}),
+                "num_cpus": threads or cores(),
+            }
+        if name in (queues or {}):
+            deployment["max_queued_requests"] = (queues or {})[name]
+    return ServeFile(content, file.host, file.port)
+
+
+def other_file(import_path: str, arguments: Mapping[str, Any] | None = None) -> ServeFile:
+    """Another application on a free port, with Serve's defaults."""
+    port = free_port()
+    application = {"name": "benchmark", "import_path": import_path, "args": dict(arguments or {})}
+    content = {
+        "http_options": {"host": "127.0.0.1", "port": port},
+        "logging_config": {"enable_access_log": False},
+        "applications": [application],
+    }
+    return ServeFile(content, "127.0.0.1", port)
+
+
+@contextmanager
+def running(
+    name: str, file: ServeFile, settings: Mapping[str, str] | None = None, ingress: str = "plain"
+) -> Iterator[LocalGraph]:
+    """A ready graph with an empty table of its own; gone with all of its processes at the end. Raises NotReady."""
+    folder = (FOLDER / "graphs" / f"{name}-{file.port}").resolve()
+    environment = {
+        "CROSSMODAL_TABLE__URI": str(folder / "table"),
+        "CROSSMODAL_STORAGE__URI": str(folder / "pictures"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_OVERRIDE_RESOURCES": json.dumps({"CPU": LOGICAL_CPUS_PER_CORE * cores()}),
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        **INGRESS[ingress],
+        **(settings or {}),
+    }
+    with LocalGraph(file, folder, environment, serve_command(own_ray=True)) as graph:
+        graph.wait_until_ready(READY_S, lambda _: None)
+        yield graph
+    shutil.rmtree(folder)  # After an error it stays, with the log.
+
+
+def encoder_settings(checkpoint: Path, precision: str) -> dict[str, str]:
+    """The environment that puts a checkpoint in the place of the demo model."""
+    return {
+        "CROSSMODAL_ENCODER__MODEL": f"local-dir:{checkpoint.resolve()}",
+        "CROSSMODAL_ENCODER__PRECISION": precision,
+    }

@@ -1,0 +1,146 @@
+"""The latency of a text query, hop by hop, beside a graph of the same shape whose parts do nothing.
+
+    .venv/bin/python -m benchmarks.hops
+
+For each way in (plain Serve, HAProxy with the throughput flags, those flags with the Python proxy) and each graph, with and
+without coalescing: one connection and 64 on GET /healthz (client, proxy, Gateway), GET /v1/models (and the TextEncoder), GET
+/v1/table (and the Retriever) and POST /v1/search (all, one after the other). `encode_ms` and `retrieve_ms` are what the
+answers of the searches say of themselves (medians); `in process` is the TextEncoder's work without any hop.
+"""
+
+import argparse
+import itertools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.graphs import INGRESS, UNCOALESCED, cores, encoder_settings, other_file, product_file, running
+from benchmarks.http_load import under_load
+from benchmarks.load import http_request
+from benchmarks.reporting import machine_facts, milliseconds, quantile, told, write_report
+from benchmarks.wire import Question, text_searches
+from benchmarks.workload import checkpoint, texts
+from serve_app.adapters.open_clip import load_text_tower
+
+CONCURRENCIES = (1, 64)
+HOPS = {
+    "/healthz": "gateway",
+    "/v1/models": "gateway + text encoder",
+    "/v1/table": "gateway + retriever",
+}
+SEARCH = "search: all, in turn"
+IN_PROCESS = "encode one text in process"
+GRAPHS = ("noop", "product")
+
+
+def in_process(folder: Path, precision: str, seconds: float) -> dict[str, Any]:
+    """Latency of encoding one text of 5 to 12 words in this process, tokenising included."""
+    tower = load_text_tower(model=f"local-dir:{folder.resolve()}", device="cpu", precision=precision)
+    words = texts(seed=2)
+    for _ in range(3):
+        tower.encode([next(words)])
+    latencies_s = []
+    ends_at = time.perf_counter() + seconds
+    while (began := time.perf_counter()) < ends_at:
+        tower.encode([next(words)])
+        latencies_s.append(time.perf_counter() - began)
+    return {
+        "case": f"{IN_PROCESS}, {tower.card.precision}",
+        "connections": 1,
+        "requests_per_s": len(latencies_s) / seconds,
+        **milliseconds(latencies_s),
+    }
+
+
+def questions(url: str) -> Iterator[tuple[str, Question]]:
+    """Each path by the hops it takes; searches last."""
+    for path, hops in HOPS.items():
+        request = http_request(url, "GET", path)
+        yield hops, Question(path, itertools.repeat(request), lambda _: None)
+    yield SEARCH, text_searches(url, texts())
+
+
+def measure(url: str, name: str, seconds: float) -> Iterator[dict[str, Any]]:
+    """A row for each path and concurrency of one graph."""
+    for hops, question in questions(url):
+        for concurrency in CONCURRENCIES:
+            load = under_load(url, question, concurrency, seconds)
+            row = {"case": f"{name}: {hops}", "connections": concurrency, **load.figures()}
+            took = [answer["took_ms"] for answer in load.answers if "took_ms" in answer]
+            if took:
+                row |= {f"{part}_ms": quantile([each[part] for each in took], 0.5) for part in ("encode", "retrieve")}
+            yield told(row)
+
+
+def graph_rows(
+    graph: str, ingress: str, *, coalesced: bool, folder: Path, precision: str, seconds: float
+) -> list[dict[str, Any]]:
+    """Start one graph one way and measure it."""
+    name = f"{graph}, {ingress}, {'coalesced' if coalesced else 'a call each'}"
+    file = product_file() if graph == "product" else other_file("benchmarks.noop_graph:build")
+    settings = {**encoder_settings(folder, precision), **({} if coalesced else UNCOALESCED)}
+    with running(f"hops-{graph}-{ingress}", file, settings, ingress) as started:
+        return list(measure(started.url, name, seconds))
+
+
+def verdicts(rows: Sequence[Mapping[str, Any]], ways: Sequence[str]) -> dict[str, float]:
+    """For each way in: what coalescing brings at the highest concurrency, and what one lone search costs beyond its work.
+
+    `lone p50` divides the product's by the in-process encode plus 1.2 times the no-op graph's. Left out where a part was not
+    measured.
+    """
+
+    def figure(case: str, connections: int, name: str) -> float | None:
+        found = (row[name] for row in rows if row["case"].startswith(case) and row["connections"] == connections)
+        return next(found, None)
+
+    alone, crowd = min(CONCURRENCIES), max(CONCURRENCIES)
+    encode_ms = figure(IN_PROCESS, 1, "p50_ms")
+    found = {}
+    for way in ways:
+        for graph in GRAPHS:
+            together = figure(f"{graph}, {way}, coalesced: {SEARCH}", crowd, "requests_per_s")
+            apart = figure(f"{graph}, {way}, a call each: {SEARCH}", crowd, "requests_per_s")
+            if together and apart:
+                found[f"{way}: {graph} coalesced over a call each"] = together / apart
+        ours = figure(f"product, {way}, coalesced: {SEARCH}", alone, "p50_ms")
+        noop = figure(f"noop, {way}, coalesced: {SEARCH}", alone, "p50_ms")
+        if ours and noop and encode_ms:
+            found[f"{way}: lone p50 over encode + 1.2 x noop"] = ours / (encode_ms + 1.2 * noop)
+    return found
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hops", description=__doc__)
+    parser.add_argument(
+        "--model", default="ViT-B-32", help="an architecture of OpenCLIP; random weights are made for it"
+    )
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--ingress", nargs="+", default=list(INGRESS), choices=INGRESS)
+    parser.add_argument("--graphs", nargs="+", default=GRAPHS, choices=GRAPHS)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each single measurement")
+    options = parser.parse_args()
+    machine = machine_facts()
+    folder = checkpoint(options.model)
+    rows = [in_process(folder, options.precision, options.seconds)]
+    for ingress, graph, coalesced in itertools.product(options.ingress, options.graphs, (False, True)):
+        rows += graph_rows(
+            graph, ingress, coalesced=coalesced, folder=folder, precision=options.precision, seconds=options.seconds
+        )
+    run = {
+        "model": options.model,
+        "precision": options.precision,
+        "threads": torch.get_num_threads(),
+        "threads of an encoder": cores(),
+        "seconds": options.seconds,
+        **verdicts(rows, options.ingress),
+    }
+    write_report("hops", rows, run, machine=machine)
+
+
+if __name__ == "__main__":
+    main()
