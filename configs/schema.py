@@ -32,8 +32,8 @@ class EncoderConfig(Section):
     threads: int | None = Field(
         default=None, ge=1, description="Threads of a replica on a CPU; by default the whole CPUs that Ray gave it."
     )
-    compile: Literal["off", "auto"] = Field(
-        default="off",
+    compile: Literal["never", "auto"] = Field(
+        default="never",
         description="`auto`: at the start, measure compiled towers and CUDA graphs by size of batch, and keep what is faster.",
     )
     max_batch_size: int = Field(default=32, ge=1, description="Most items that go through a tower at once.")

@@ -1,0 +1,116 @@
+"""Handles dressed as ports, over a handle that a test can hold: what is coalesced, given up, repeated."""
+
+import asyncio
+from collections.abc import Generator
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from ray.exceptions import RayActorError
+from ray.serve.handle import DeploymentHandle
+
+from configs.schema import CallConfig
+from deployments.remote import RemoteTextEncoder
+from serve_app.errors import Overloaded, Unavailable
+from serve_app.types import Embedding
+from tests.fakes.parts import until
+
+VECTOR = np.array([1.0], np.float32)
+
+
+class Response:
+    """A call under way: answered, or failed, when the test says so."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.texts = texts
+        self.given_up = False
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self.future.__await__()
+
+    def cancel(self) -> None:
+        self.given_up = True
+
+    def answer(self) -> None:
+        self.future.set_result([Embedding(VECTOR, text) for text in self.texts])
+
+
+class Handle:
+    """What of a DeploymentHandle is used."""
+
+    deployment_name = "TextEncoder"
+
+    def __init__(self) -> None:
+        self.calls: list[Response] = []
+
+    def options(self, method_name: str) -> "Handle":
+        assert method_name == "encode_texts"
+        return self
+
+    def remote(self, texts: list[str]) -> Response:
+        self.calls.append(Response(texts))
+        return self.calls[-1]
+
+
+def encoder(handle: Handle, **calls: Any) -> RemoteTextEncoder:
+    return RemoteTextEncoder(cast(DeploymentHandle[Any], handle), CallConfig(**calls))
+
+
+async def test_what_gathers_while_calls_are_under_way_travels_as_one() -> None:
+    handle = Handle()
+    texts = encoder(handle, max_in_flight=1)
+    tasks = [asyncio.create_task(texts.encode_texts(["first"]))]
+    await until(lambda: handle.calls)
+    tasks += [asyncio.create_task(texts.encode_texts([str(at)])) for at in range(5)]
+    await asyncio.sleep(0.01)
+    handle.calls[0].answer()
+    await until(lambda: len(handle.calls) == 2)
+    assert handle.calls[1].texts == ["0", "1", "2", "3", "4"]
+    handle.calls[1].answer()
+    results = [cast(Embedding, result).fingerprint for (result,) in await asyncio.gather(*tasks)]
+    assert results == ["first", "0", "1", "2", "3", "4"]
+
+
+async def test_a_call_is_given_up_when_the_last_of_its_callers_has_gone() -> None:
+    handle = Handle()
+    texts = encoder(handle)
+    gone, staying = (asyncio.create_task(texts.encode_texts([text])) for text in ("gone", "staying"))
+    await until(lambda: handle.calls)
+    gone.cancel()
+    await asyncio.sleep(0.01)
+    assert not handle.calls[0].given_up
+    staying.cancel()
+    await until(lambda: handle.calls[0].given_up)
+
+
+async def test_a_call_to_a_replica_that_died_is_made_again() -> None:
+    handle = Handle()
+    task = asyncio.create_task(encoder(handle).encode_texts(["text"]))
+    await until(lambda: handle.calls)
+    handle.calls[0].future.set_exception(RayActorError())
+    await until(lambda: len(handle.calls) == 2)
+    handle.calls[1].answer()
+    assert [cast(Embedding, each).fingerprint for each in await task] == ["text"]
+
+
+async def test_a_replica_that_stays_away_is_said_to_be_away() -> None:
+    handle = Handle()
+    task = asyncio.create_task(encoder(handle, retry_for_s=0).encode_texts(["text"]))
+    await until(lambda: handle.calls)
+    handle.calls[0].future.set_exception(RayActorError())
+    with pytest.raises(Unavailable):
+        await task
+
+
+async def test_a_long_queue_at_the_caller_is_refused_at_once() -> None:
+    handle = Handle()
+    texts = encoder(handle, max_in_flight=1, max_queued_items=1)
+    tasks = [asyncio.create_task(texts.encode_texts(["first"]))]
+    await until(lambda: handle.calls)
+    tasks.append(asyncio.create_task(texts.encode_texts(["second"])))
+    await asyncio.sleep(0.01)
+    with pytest.raises(Overloaded):
+        await texts.encode_texts(["third"])
+    for task in tasks:
+        task.cancel()
