@@ -55,6 +55,8 @@ class EncoderRoutes:
         items = body.to_items(self._limits.max_picture_bytes)
         self._check_pictures(items)
         card = await self._embeddings.encoder(body.model, body.dimensions)
+        if body.on_error == "fail":
+            _raise_first_failure(self._embeddings.check(items), body)  # before anything is encoded
         embedded = await self._embeddings.embed(items)
         if body.on_error == "fail":
             _raise_first_failure(embedded, body)
@@ -74,10 +76,11 @@ class EncoderRoutes:
             raise InvalidRequest(f"input: expected at most {most} pictures, {pictures} were found.")
 
 
-def _raise_first_failure(embedded: Sequence[Embedding | ItemFailure], body: EmbeddingsIn) -> None:
-    for at, result in enumerate(embedded):
-        if isinstance(result, ItemFailure):
-            error = error_of_failure(result)
+def _raise_first_failure(items: Sequence[Embedding | Item], body: EmbeddingsIn) -> None:
+    """Raises the first failure among the items or what became of them, by its place in the request."""
+    for at, item in enumerate(items):
+        if isinstance(item, ItemFailure):
+            error = error_of_failure(item)
             raise type(error)(f"{body.place_of(at)}: {error.message}")
 
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from serve_app.core.failures import value_of
 from serve_app.core.zero_shot import SLOT, probabilities, prompts_of, prototypes
-from serve_app.errors import CrossmodalError, InvalidRequest
+from serve_app.errors import InvalidRequest, error_of
 from serve_app.services.embeddings import EmbeddingService
 from serve_app.types import (
     Activation,
@@ -19,6 +18,7 @@ from serve_app.types import (
     FloatVector,
     ItemFailure,
     LabelProbability,
+    Picture,
 )
 
 MAX_PROBABILITIES = 200_000
@@ -40,8 +40,10 @@ class ClassifyService:
         self._check(request)
         card = await self._embeddings.encoder(request.model)
         prompts = prompts_of(request.labels, request.templates)
+        _raise_first_failure(self._embeddings.check(prompts), request)  # before anything is encoded
         embedded = await self._embeddings.embed([*prompts, *request.pictures])
-        texts = _texts(embedded[: len(prompts)], request)
+        _raise_first_failure(embedded[: len(prompts)], request)
+        texts = [each for each in embedded[: len(prompts)] if isinstance(each, Embedding)]
         pictures = embedded[len(prompts) :]
         labels = prototypes(np.stack([each.vector for each in texts]), len(request.templates))
         cut = [bool(each.truncated) for each in texts]
@@ -76,14 +78,11 @@ class ClassifyService:
             raise InvalidRequest(f"the answer would hold {answered:,} probabilities; set limit to the best few labels")
 
 
-def _texts(embedded: Sequence[Embedding | ItemFailure], request: ClassifyRequest) -> list[Embedding]:
-    """The embeddings of all prompts; raises the failure of the first that has none, by the label's place."""
-    for at, result in enumerate(embedded):
-        try:
-            value_of(result)
-        except CrossmodalError as error:
-            raise type(error)(f"labels[{at // len(request.templates)}]: {error.message}") from error
-    return [each for each in embedded if isinstance(each, Embedding)]
+def _raise_first_failure(prompts: Sequence[str | Picture | Embedding | ItemFailure], request: ClassifyRequest) -> None:
+    """Raises the first failure among the prompts or what became of them, by the place of its label."""
+    for at, prompt in enumerate(prompts):
+        if isinstance(prompt, ItemFailure):
+            raise error_of(prompt.code, f"labels[{at // len(request.templates)}]: {prompt.message}")
 
 
 def _classified(

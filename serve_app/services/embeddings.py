@@ -29,12 +29,16 @@ class EmbeddingService:
             )
         return card
 
+    def check(self, items: Sequence[str | Picture | ItemFailure]) -> list[str | Picture | ItemFailure]:
+        """The items, those that no encoder would take as failures; costs no encoding."""
+        return [self._checked(item) if isinstance(item, str) else item for item in items]
+
     async def embed(self, items: Sequence[str | Picture | ItemFailure]) -> list[Embedding | ItemFailure]:
         """An embedding or a failure for each item, all of one encoder; what has failed already stays as it is.
 
         Raises Unavailable, and FingerprintMismatch if the text encoder and the image encoder are of different models.
         """
-        checked = [self._checked(item) if isinstance(item, str) else item for item in items]
+        checked = self.check(items)
         texts = [item for item in checked if isinstance(item, str)]
         tasks = [PictureTask(item) for item in checked if not isinstance(item, str | ItemFailure)]
         of_texts, of_pictures = await asyncio.gather(

@@ -176,6 +176,13 @@ async def test_one_bad_item_fails_the_request_by_its_place_or_is_reported_alone(
     assert bad["error"]["message"] == refused[2].removeprefix("input[1]: ")
 
 
+async def test_nothing_is_encoded_for_a_request_that_is_refused_for_a_text(
+    client: httpx.AsyncClient, system: System
+) -> None:
+    assert (await embed(client, input=["red boat", CAT_URI, " "])).status_code == 422
+    assert (system.texts.encoded, system.pictures.encoded) == ([], [])
+
+
 async def test_a_bad_item_that_came_alone_is_called_by_its_field(client: httpx.AsyncClient) -> None:
     assert error_of(await embed(client, input=" "))[2] == "input: the text is empty"
     url = {"url": "memory://nowhere"}
