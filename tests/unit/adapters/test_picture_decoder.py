@@ -327,12 +327,12 @@ def test_a_png_whose_text_unpacks_to_a_hundred_megabytes_costs_nothing() -> None
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIC", "MPO"])
-@pytest.mark.parametrize("decoder", [DECODER, OPENCLIP, FAST], ids=["policy", "openclip", "fast"])
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_damaged_bytes_give_a_picture_or_an_error_of_ours(decoder: PictureDecoder, file_format: str) -> None:
+def test_damaged_bytes_give_a_picture_or_an_error_of_ours(file_format: str) -> None:
     sound = heic(noise(24, 18)) if file_format == "HEIC" else saved(noise(24, 18), file_format)
     chance = random.Random(7)
-    for _ in range(80):
+    for attempt in range(120):
+        decoder = (DECODER, OPENCLIP, FAST)[attempt % 3]
         damaged = bytearray(sound)
         for _ in range(chance.randint(1, 6)):
             damaged[chance.randrange(len(damaged))] = chance.randrange(256)
