@@ -58,8 +58,8 @@ class PictureDecoder:
                 picture = upright_rgb(picture)
             elif picture.mode == "La":
                 raise UnsupportedPicture("OpenCLIP cannot convert pictures of premultiplied greys with transparency")
-            fitted = fit(picture, plan or fit_to_encoder(*picture.size, preprocessing))
-            return np.array(fitted.convert("RGB"), dtype=np.uint8)
+        fitted = fit(picture, plan or fit_to_encoder(*picture.size, preprocessing))
+        return np.array(fitted.convert("RGB"), dtype=np.uint8)
 
     def to_thumbnail(self, data: bytes, size_px: int) -> bytes:
         """A JPEG whose longer side is at most `size_px`. Raises InvalidPicture and its children."""

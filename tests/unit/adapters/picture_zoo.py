@@ -297,6 +297,8 @@ def deep() -> Iterator[Kind]:
     rgba = np.dstack([rgb, alpha().astype(np.uint16) << 8])
     seen = on_white(Image.fromarray((rgba >> 8).astype(np.uint8)))
     yield Kind("PNG, RGBA of 16 bits", sixteen_bit_png(rgba, colour_type=6), seen)
+    signed = tiff((values >> 1).astype("<i2").tobytes(), size, bits=(16,), photometric=1, tag_339=2)
+    yield Kind("TIFF, signed values of 16 bits", signed, refused=UnsupportedPicture)
     real = Image.fromarray(np.linspace(0, 255, 81 * 60, dtype=np.float32).reshape(60, 81))
     yield Kind("TIFF, real values", saved(real, "TIFF"), refused=UnsupportedPicture)
     whole = Image.fromarray(np.arange(81 * 60, dtype=np.int32).reshape(60, 81))

@@ -1,5 +1,7 @@
 """Every hard picture: OpenCLIP's pixels under `exact: openclip`, what a person sees under our policy, or a clear refusal."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -81,3 +83,9 @@ def test_being_exact_to_openclip_does_not_open_the_door_to_broken_files(kind: Ki
 
 def test_every_kind_has_a_name_of_its_own() -> None:
     assert len({kind.name for kind in ZOO}) == len(ZOO)
+
+
+def test_the_page_about_pictures_counts_them_rightly() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "pictures.md").read_text(encoding="utf-8")
+    assert f"makes {len(ZOO)} hard pictures" in page
+    assert all(f"`{kind.refused.code}`" in page for kind in ZOO if kind.refused is not None)
