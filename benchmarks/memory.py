@@ -2,9 +2,9 @@
 
     .venv/bin/python -m benchmarks.memory [--model ViT-L-14]
 
-Each row is a process of its own, read from /proc/self/status after it encoded two batches. The ratio is (resident - bare) divided by
-the bytes of the tower's own parameters and buffers: 1.0 is a tower and nothing else. Weights are random: their values do not
-matter. Writes JSON, and a Markdown table.
+Each row is a process of its own, read from /proc/self/status after it encoded two batches. The ratio is (resident - bare)
+divided by the bytes of the tower's own parameters and buffers: 1.0 is a tower and nothing else. The peak counts the pages of the
+file that were read while loading, which are the system's to take back. Weights are random: their values do not matter. Writes JSON, and a Markdown table.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def run_tower(tower: str, model: str, precision: str, batch_size: int) -> dict[s
 def in_own_process(*arguments: str) -> dict[str, Any]:
     """What this file prints when it is run with these arguments."""
     command = [sys.executable, "-m", "benchmarks.memory", *arguments]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - ourselves
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)
     measured: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
     return measured
 

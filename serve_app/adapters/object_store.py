@@ -19,7 +19,6 @@ from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore import ObjectMeta
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store, from_url
 
@@ -212,7 +211,7 @@ def _fetch(
                 with tempfile.TemporaryDirectory(dir=cache_dir, prefix=FETCHING) as beginning:
                     whole = Path(beginning) / "whole"
                     for path, each in found.items():
-                        _copy(store, each, whole / path)
+                        _copy(store, each["path"], each["size"], whole / path)
                     if check is not None:
                         check(whole)
                     os.rename(whole, target)
@@ -230,12 +229,12 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _copy(store: Store, each: ObjectMeta, file: Path) -> None:
+def _copy(store: Store, path: str, size: int, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("wb") as copy:
-        for chunk in store.get(each["path"]).stream(min_chunk_size=CHUNK_BYTES):
+        for chunk in store.get(path).stream(min_chunk_size=CHUNK_BYTES):
             copy.write(chunk)
-    if file.stat().st_size != each["size"]:
+    if file.stat().st_size != size:
         raise StorageUnavailable("an object of the checkpoint came with another size than was listed")
 
 
