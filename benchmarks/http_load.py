@@ -98,10 +98,12 @@ def main() -> None:
         pictures, words = product_questions(graph.url, jpegs(PICTURES), texts())
         if options.rate is not None:
             rows = [
-                {
-                    "case": f"{each.name}, {options.rate:g}/s offered",
-                    **at_rate(graph.url, each, options.rate, options.seconds).figures(),
-                }
+                told(
+                    {
+                        "case": f"{each.name}, {options.rate:g}/s offered",
+                        **at_rate(graph.url, each, options.rate, options.seconds).figures(),
+                    }
+                )
                 for each in [*pictures, *words]
             ]
         else:

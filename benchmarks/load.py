@@ -39,9 +39,14 @@ class Answer:
 
 @dataclass(slots=True)
 class Load:
-    """The answers of one measurement. `seconds`: from the end of the warm-up to the end of the measurement."""
+    """The answers of one measurement. `seconds`: from the end of the warm-up to the end of the measurement.
 
-    seconds: float = 0.0
+    Throughput counts what was answered in that time, whenever it was asked: a backlog from the warm-up is work too. Latencies,
+    statuses and checks are of what was asked in that time.
+    """
+
+    seconds: float
+    good_answers: int = 0
     latencies_s: list[float] = field(default_factory=list)  # of answers with status 200
     refusal_latencies_s: list[float] = field(default_factory=list)  # of 503
     statuses: Counter[int] = field(default_factory=Counter)
@@ -51,7 +56,7 @@ class Load:
     @property
     def rate_per_s(self) -> float:
         """Good answers a second."""
-        return len(self.latencies_s) / self.seconds if self.seconds else math.nan
+        return self.good_answers / self.seconds
 
     def figures(self) -> dict[str, Any]:
         """Rate of good answers, latencies, and how many answers were not 200."""
@@ -149,7 +154,7 @@ async def closed_loop(
     check: Callable[[Any], None] | None = None,
 ) -> Load:
     """Load by so many connections for so long, after a warm-up that does not count. Raises WrongAnswer."""
-    load = Load()
+    load = Load(seconds)
     counts_from = time.perf_counter() + warm_up_s
     ends_at = counts_from + seconds
 
@@ -161,6 +166,7 @@ async def closed_loop(
                 done = time.perf_counter()
                 # An answer counts where it came: work begun in the warm-up balances work that the end cuts off.
                 if counts_from <= done < ends_at:
+                    load.good_answers += status == 200
                     load.take(Answer(status, body, done - began), check)
                 if status == 0:
                     await asyncio.sleep(0.05)  # A service that is not there is not to be hammered.
@@ -168,7 +174,6 @@ async def closed_loop(
             connection.close()
 
     await asyncio.gather(*(ask_on_and_on() for _ in range(connections)))
-    load.seconds = seconds
     return load
 
 
@@ -182,38 +187,32 @@ async def open_loop(
     check: Callable[[Any], None] | None = None,
     seed: int = 0,
 ) -> Load:
-    """Load by Poisson arrivals at a rate for so long, and the answers waited for. Raises WrongAnswer.
-
-    The rate of good answers is over the time until the last of them, so that a backlog does not count as throughput.
-    """
-    load = Load()
+    """Load by Poisson arrivals at a rate for so long, after a warm-up; the last answers are waited for. Raises WrongAnswer."""
+    load = Load(seconds)
     chance = random.Random(seed)
     idle: list[Connection] = []
     began = time.perf_counter()
     counts_from = began + warm_up_s
-    last_good = counts_from
+    ends_at = counts_from + seconds
 
     async def ask(due: float) -> None:
-        nonlocal last_good
         connection = idle.pop() if idle else Connection(url)
         status, body = await connection.exchange(next(requests))
         done = time.perf_counter()
         idle.append(connection)
+        load.good_answers += status == 200 and counts_from <= done < ends_at
         if due >= counts_from:
             load.take(Answer(status, body, done - due), check)
-            if status == 200:
-                last_good = max(last_good, done)
 
     due = began
     try:
         async with asyncio.TaskGroup() as group:
-            while (due := due + chance.expovariate(rate_per_s)) < counts_from + seconds:
+            while (due := due + chance.expovariate(rate_per_s)) < ends_at:
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
                 group.create_task(ask(due))
     finally:
         for connection in idle:
             connection.close()
-    load.seconds = max(seconds, last_good - counts_from)
     return load
 
 
