@@ -3,8 +3,9 @@
     .venv/bin/python -m benchmarks.memory [--model ViT-L-14]
 
 Each row is a process of its own, read from /proc/self/status after it encoded two batches. The ratio is (resident - bare)
-divided by the bytes of the tower's own parameters and buffers: 1.0 is a tower and nothing else. The peak counts the pages of the
-file that were read while loading, which are the system's to take back. Weights are random: their values do not matter. Writes JSON, and a Markdown table.
+divided by the bytes of the tower's own parameters and buffers: 1.0 is a tower and nothing else. The peak counts the pages of
+the file that were read while loading, which are the system's to take back. Weights are random: their values do not matter.
+Writes JSON, and a Markdown table.
 """
 
 import argparse
