@@ -86,6 +86,8 @@ def build(checkpoint: Checkpoint, precision: str) -> Any:
     if half is not None and isinstance(getattr(model, "text", None), HFTextEncoder):
         # OpenCLIP converts the linear layers alone, and the text tower then fails on its own embeddings.
         model.text.to(half)
+    if half is not None and getattr(getattr(model, "text", None), "cls_emb", None) is not None:
+        model.text.cls_emb.data = model.text.cls_emb.data.to(half)  # the same with CoCa's own token
     return model.eval()  # built in training mode, where one picture's vector depends on its neighbours
 
 
