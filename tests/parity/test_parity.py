@@ -1,0 +1,82 @@
+"""Each family gives OpenCLIP's own pixels and vectors: a tiny model of every kind, and the smallest true architectures.
+
+`make parity` does the same for all families at their true sizes.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.parity import TEXTS, Row, Tower, compare, differing, make_inputs, run, tower
+from benchmarks.random_checkpoints import write_checkpoint
+from tests.unit.adapters.tiny_checkpoints import FAMILIES, PREPROCESS_CFG, save_checkpoint
+
+EVERY_FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
+# Of the others the drawn values serve better: they tell inputs apart. Tiny models keep their Hugging Face parts.
+DRAWN = sorted(
+    name for name, cfg in FAMILIES.items() if not {"hf_model_name", "hf_tokenizer_name"} & cfg["text_cfg"].keys()
+)
+EXACT = Tower(cosine=1.0, largest_difference=0.0, alone=1.0, strangers=0.5, of_open_clip=None)
+
+
+@EVERY_FAMILY
+def test_a_tiny_model_of_the_family_gives_openclips_pixels_and_vectors(family: str, tmp_path: Path) -> None:
+    name = f"local-dir:{save_checkpoint(tmp_path / 'tiny', FAMILIES[family])}"
+    figures = compare(name, make_inputs(compared=len(TEXTS), batch=16), "cpu", "float32")
+    assert figures["differing_pixels"] == 0
+    for side in (figures["image"], figures["text"]):
+        assert min(side.cosine, side.alone) >= 0.99999
+
+
+@pytest.mark.parametrize("family", DRAWN)
+def test_a_tiny_model_that_tells_inputs_apart_passes_as_a_row(family: str, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "tiny", FAMILIES[family], PREPROCESS_CFG)
+    figures = compare(f"local-dir:{tmp_path / 'tiny'}", make_inputs(len(TEXTS), batch=16), "cpu", "float32")
+    assert Row("tiny", "cpu", "float32", **figures).passed, figures
+
+
+@pytest.mark.parametrize("architecture", ["MobileCLIP2-S0", "PE-Core-T-16-384"])
+def test_a_true_architecture_passes(architecture: str) -> None:
+    row = run(architecture, "cpu", "float32")
+    assert row.passed, row
+
+
+def test_a_row_fails_where_pixels_or_vectors_differ_or_all_inputs_look_alike() -> None:
+    def passed(image: Tower = EXACT, *, differing_pixels: int = 0, precision: str = "float32") -> bool:
+        return Row("m", "cpu", precision, differing_pixels=differing_pixels, image=image, text=EXACT).passed
+
+    assert passed()
+    assert not passed(differing_pixels=1)
+    assert not passed(Tower(0.9999, 0.1, 1.0, 0.5, None))
+    assert not passed(Tower(1.0, 0.0, 0.9999, 0.5, None))
+    assert not passed(Tower(1.0, 0.0, 1.0, 0.995, None))
+    assert not Row("m", "cpu", "float32", failure="RuntimeError: no").passed
+
+
+def test_half_precision_may_lose_what_openclip_loses_and_no_more() -> None:
+    def passed(cosine: float, of_open_clip: float) -> bool:
+        image = Tower(cosine, 0.0, 1.0, 0.5, of_open_clip)
+        return Row("m", "cpu", "bfloat16", image=image, text=EXACT).passed
+
+    assert passed(0.9996, of_open_clip=0.9999)
+    assert not passed(0.9990, of_open_clip=0.9999)
+    assert passed(0.9901, of_open_clip=0.9900)
+    assert not passed(0.9899, of_open_clip=0.9900)
+
+
+def test_the_figures_of_a_tower_are_smallest_and_largest_cosines() -> None:
+    theirs = np.eye(3, dtype=np.float32)
+    ours = theirs[[0, 1, 1]]
+    found = tower(theirs, ours, ours, None)
+    assert (found.cosine, found.largest_difference, found.alone, found.strangers) == (0.0, 1.0, 1.0, 0.0)
+
+
+def test_differing_pixels_are_counted_once_whatever_the_channel() -> None:
+    white = np.full((4, 5, 3), 255, dtype=np.uint8)
+    spoiled = white.copy()
+    spoiled[1, 2] = 0
+    spoiled[3, 3, 1] = 0
+    assert differing(white, white) == 0
+    assert differing(spoiled, white) == 2
+    assert differing(white[:2], white) == 10
