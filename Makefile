@@ -2,13 +2,14 @@
 #             ONCE=1 ends after the searches; PORT=8001 serves there
 # make serve  the service alone, as serve_config.yaml says
 # make test   every test        make check   ruff and mypy        make clean   remove the environment and what runs left
+# make parity every family of models beside plain OpenCLIP, at its true size, with random weights; ONLY="RN50 ViT-H-14" takes some
 #
 # Every target makes its own environment in .venv, once. What it needs: Python 3.11 and a package index.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
-.PHONY: demo serve test check clean
+.PHONY: demo serve test check parity clean
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -31,6 +32,9 @@ check: $(VENV)/.ready-dev
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+parity: $(VENV)/.ready
+	@$(RUN) -m benchmarks.parity --all $(if $(ONLY),--only $(ONLY)) $(if $(PRECISION),--precision $(PRECISION))
 
 clean:
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache
