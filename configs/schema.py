@@ -22,7 +22,13 @@ class EncoderConfig(Section):
     )
     pretrained: str | None = Field(
         default=None,
-        description="With an architecture: OpenCLIP's tag (`laion2b_s34b_b79k`) or the path of a checkpoint.",
+        description="With an architecture: OpenCLIP's tag (`laion2b_s34b_b79k`), or the path or object-storage URI of a "
+        "checkpoint.",
+    )
+    sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-fA-F]{64}$",
+        description="What the file of the weights must have as its SHA-256 (hex), wherever it comes from.",
     )
     device: str = Field(default="auto", description="`auto` (the GPU where the replica has one), `cpu` or `cuda`.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(

@@ -4,24 +4,30 @@ Pictures are kept under `ab/cd/<sha256>.<ext>`: the content names the key, so a 
 obstore's errors become ours here and nowhere else.
 """
 
+import fcntl
 import hashlib
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import obstore
+from obstore import ObjectMeta
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store, from_url
 
 from serve_app.errors import InvalidConfig, PictureNotFound, PictureTooLarge, StorageUnavailable
 
 Store: TypeAlias = LocalStore | S3Store | GCSStore | AzureStore
+Check: TypeAlias = Callable[[Path], object]
+"""Raises for a folder that must not be kept."""
 
 EXTENSIONS = {
     "image/jpeg": "jpg",
@@ -40,6 +46,7 @@ CLIENT_OPTIONS = frozenset(
 )
 # obstore alone would try for three minutes; whoever waits for a picture has given up by then.
 RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
+FETCHING = ".fetching-"
 CHUNK_BYTES = 8 * 1024 * 1024
 
 
@@ -147,44 +154,89 @@ class ObstoreObjectStore:
             return False
 
 
-def fetch_folder(uri: str, cache_dir: str, options: Mapping[str, str] | None = None) -> str:
+def fetch_folder(
+    uri: str, cache_dir: str, options: Mapping[str, str] | None = None, *, check: Check | None = None
+) -> str:
     """Copy the objects under a URI into a folder of `cache_dir`, once; returns its path. Blocking.
 
     The folder is named after what lies there (names, sizes, tags), so a checkpoint that was replaced is fetched anew. It appears
-    whole or not at all, also when several processes fetch at once. Raises PictureNotFound, StorageUnavailable.
+    whole or not at all: a copy that breaks off, or that `check` raises for, leaves nothing. Of several processes that fetch at
+    once, one fetches and the others wait. Raises PictureNotFound, StorageUnavailable.
     """
     place = place_of(uri)
-    store = _connect(place, options or {})
+    return str(_fetch(uri, place, lambda _: True, Path(cache_dir), options or {}, check))
+
+
+def fetch_file(
+    uri: str,
+    cache_dir: str,
+    options: Mapping[str, str] | None = None,
+    *,
+    beside: Sequence[str] = (),
+    check: Check | None = None,
+) -> str:
+    """As fetch_folder, of one object and of those whose names match a pattern of `beside`. Returns the object's path."""
+    parent, _, name = uri.rpartition("/")
+
+    def chosen(path: str) -> bool:
+        return path == name or ("/" not in path and any(fnmatchcase(path, pattern) for pattern in beside))
+
+    folder = _fetch(uri, place_of(parent), chosen, Path(cache_dir), options or {}, check, needed=name)
+    return str(folder / name)
+
+
+def _fetch(
+    uri: str,
+    place: ObjectPlace,
+    chosen: Callable[[str], bool],
+    cache_dir: Path,
+    options: Mapping[str, str],
+    check: Check | None,
+    needed: str | None = None,
+) -> Path:
+    store = _connect(place, options)
+    prefix = f"{place.key.strip('/')}/".lstrip("/")
     with translated_errors():
-        found = sorted((each for batch in store.list(place.key) for each in batch), key=lambda each: each["path"])
-        if not found:
+        found = {each["path"].removeprefix(prefix): each for batch in store.list(prefix or None) for each in batch}
+        found = {path: found[path] for path in sorted(found) if chosen(path)}
+        if not found or (needed is not None and needed not in found):
             raise PictureNotFound(f"nothing lies under {uri}")
-        tags = "\n".join(f"{each['path']} {each['size']} {each['e_tag']}" for each in found)
+        tags = "\n".join(f"{each['path']} {each['size']} {each['e_tag']}" for each in found.values())
         digest = hashlib.sha256(f"{uri}\n{tags}".encode()).hexdigest()[:16]
-        target = Path(cache_dir) / f"{place.key.rpartition('/')[2] or place.bucket}-{digest}"
-        if not target.is_dir():
-            Path(cache_dir).mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".fetching-") as beginning:
-                whole = Path(beginning) / "whole"
-                for each in found:
-                    _copy(store, each["path"], whole / each["path"].removeprefix(place.key).lstrip("/"))
-                _put_in_place(whole, target)
-    return str(target)
+        target = cache_dir / f"{uri.rstrip('/').rpartition('/')[2]}-{digest}"
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with _locked(cache_dir):
+            if not target.is_dir():
+                for broken_off in cache_dir.glob(f"{FETCHING}*"):  # nobody else fetches now, so its process has died
+                    shutil.rmtree(broken_off)
+                with tempfile.TemporaryDirectory(dir=cache_dir, prefix=FETCHING) as beginning:
+                    whole = Path(beginning) / "whole"
+                    for path, each in found.items():
+                        _copy(store, each, whole / path)
+                    if check is not None:
+                        check(whole)
+                    os.rename(whole, target)
+    return target
 
 
-def _copy(store: Store, path: str, file: Path) -> None:
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait until no other process of this machine holds the folder. The lock ends with its process, whatever happens."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _copy(store: Store, each: ObjectMeta, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("wb") as copy:
-        for chunk in store.get(path).stream(min_chunk_size=CHUNK_BYTES):
+        for chunk in store.get(each["path"]).stream(min_chunk_size=CHUNK_BYTES):
             copy.write(chunk)
-
-
-def _put_in_place(whole: Path, target: Path) -> None:
-    try:
-        os.rename(whole, target)
-    except OSError:
-        if not target.is_dir():  # otherwise another process was quicker, with the same content
-            raise
+    if file.stat().st_size != each["size"]:
+        raise StorageUnavailable("an object of the checkpoint came with another size than was listed")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
-from serve_app.adapters.object_store import ObjectReader, ObstoreObjectStore, fetch_folder, place_of
+from serve_app.adapters.object_store import ObjectReader, ObstoreObjectStore, fetch_file, fetch_folder, place_of
 from serve_app.adapters.open_clip import load_text_tower
-from serve_app.errors import InvalidConfig, PictureNotFound, PictureTooLarge, StorageUnavailable
+from serve_app.errors import InvalidConfig, ModelUnavailable, PictureNotFound, PictureTooLarge, StorageUnavailable
 from serve_app.types import Embedding
 from tests.unit.adapters.tiny_checkpoints import save_checkpoint
 
@@ -211,3 +212,48 @@ def test_a_checkpoint_that_was_replaced_is_fetched_anew(tmp_path: Path, s3_optio
         folders.append(fetch_folder("s3://pictures/models/replaced", str(tmp_path), s3_options))
     assert folders[0] != folders[1]
     assert (Path(folders[1]) / "open_clip_config.json").read_bytes() == b"new"
+
+
+def test_a_file_is_fetched_with_what_lies_beside_it_and_no_more(tmp_path: Path, s3_options: dict[str, str]) -> None:
+    store = ObjectReader("s3://pictures", s3_options).store_of(place_of("s3://pictures"))
+    for name in ("a.safetensors", "b.safetensors", "open_clip_config.json", "deep/tokenizer.json"):
+        store.put(f"models/files/{name}", name.encode())
+    file = Path(
+        fetch_file(
+            "s3://pictures/models/files/a.safetensors",
+            str(tmp_path),
+            s3_options,
+            beside=("open_clip_config.json", "*token*.json"),
+        )
+    )
+    assert file.read_bytes() == b"a.safetensors"
+    assert {each.name for each in file.parent.iterdir()} == {"a.safetensors", "open_clip_config.json"}
+    with pytest.raises(PictureNotFound):
+        fetch_file("s3://pictures/models/files/c.safetensors", str(tmp_path), s3_options, beside=("*.json",))
+
+
+def test_a_copy_that_is_refused_leaves_nothing_and_is_fetched_again(tmp_path: Path, s3_options: dict[str, str]) -> None:
+    def refuse(folder: Path) -> None:
+        raise ModelUnavailable(f"{len(list(folder.iterdir()))} files are refused")
+
+    with pytest.raises(ModelUnavailable, match="2 files"):
+        fetch_folder("s3://pictures/models/tiny", str(tmp_path), s3_options, check=refuse)
+    assert list(tmp_path.iterdir()) == []
+    assert Path(fetch_folder("s3://pictures/models/tiny", str(tmp_path), s3_options)).is_dir()
+
+
+def test_what_a_dead_process_left_half_fetched_is_swept(tmp_path: Path, s3_options: dict[str, str]) -> None:
+    (tmp_path / ".fetching-dead" / "whole").mkdir(parents=True)
+    folder = fetch_folder("s3://pictures/models/tiny", str(tmp_path), s3_options)
+    assert list(tmp_path.iterdir()) == [Path(folder)]
+
+
+def test_of_several_that_fetch_at_once_one_fetches(tmp_path: Path, s3_options: dict[str, str]) -> None:
+    checks: list[Path] = []
+
+    def fetch(_: int) -> str:
+        return fetch_folder("s3://pictures/models/tiny", str(tmp_path), s3_options, check=checks.append)
+
+    with ThreadPoolExecutor(4) as pool:
+        folders = set(pool.map(fetch, range(4)))
+    assert len(folders) == len(checks) == 1

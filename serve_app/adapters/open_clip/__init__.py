@@ -1,6 +1,10 @@
-"""OpenCLIP, the only place of the service that imports torch: `loading` finds and loads models, `towers` runs them."""
+"""OpenCLIP, the only place of the service that imports torch.
 
-from serve_app.adapters.open_clip.loading import load_image_tower, load_text_tower, preprocessing_of_file
+`finding` has a model's files, `building` its modules filled with one tower, `loading` both and a card, `towers` runs them.
+"""
+
+from serve_app.adapters.open_clip.finding import preprocessing_of_file
+from serve_app.adapters.open_clip.loading import load_image_tower, load_text_tower
 from serve_app.adapters.open_clip.towers import OpenClipImageTower, OpenClipTextTower
 
 __all__ = ["OpenClipImageTower", "OpenClipTextTower", "load_image_tower", "load_text_tower", "preprocessing_of_file"]

@@ -1,5 +1,6 @@
 """The towers give OpenCLIP's own vectors, with the model's own preprocessing, from weights that were really loaded."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -285,7 +286,10 @@ def test_a_bare_file_of_a_family_is_prepared_as_all_its_tags_say(
 
 def test_where_the_tags_disagree_the_name_of_the_file_decides_or_nobody(tmp_path: Path) -> None:
     assert preprocessing_of_file("ViT-L-14", tmp_path / "laion2b_s32b_b82k.safetensors")["mean"][0] == 0.5
-    assert preprocessing_of_file("ViT-L-14", tmp_path / "vit-l-14-openai.safetensors")["mean"][0] == 0.48145466
+    openai = tmp_path / "vit-l-14-openai.safetensors"
+    assert preprocessing_of_file("ViT-L-14-quickgelu", openai)["mean"][0] == 0.48145466
+    with pytest.raises(ModelUnavailable, match="QuickGELU"):
+        preprocessing_of_file("ViT-L-14", openai)
     with pytest.raises(ModelUnavailable, match=r"open_clip_config\.json"):
         preprocessing_of_file("ViT-L-14", tmp_path / "my.safetensors")
     with pytest.raises(ModelUnavailable, match=r"open_clip_config\.json"):
@@ -321,9 +325,21 @@ def test_weights_of_another_model_or_cut_off_are_refused(tmp_path: Path, archite
     config = json.loads((folder / "open_clip_config.json").read_text())
     config["model_cfg"]["vision_cfg"]["layers"] = 3
     (folder / "open_clip_config.json").write_text(json.dumps(config))
-    refusal(model=f"local-dir:{folder}")
+    assert "missing visual.transformer.resblocks.2.ln_1.weight" in refusal(model=f"local-dir:{folder}")
+    config["model_cfg"]["vision_cfg"]["layers"] = 1
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    assert "unexpected visual.transformer.resblocks.1." in refusal(model=f"local-dir:{folder}")
+    config["model_cfg"]["vision_cfg"].update(layers=2, mlp_ratio=2)
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    assert "of another shape visual.transformer.resblocks.0.mlp" in refusal(model=f"local-dir:{folder}")
     file.write_bytes(file.read_bytes()[:1000])
     refusal(model=f"local-dir:{folder}")
+
+
+def test_weights_with_another_sha256_are_refused(checkpoint: Path) -> None:
+    digest = hashlib.sha256((checkpoint / "open_clip_model.safetensors").read_bytes()).hexdigest()
+    assert load_image_tower(model=f"local-dir:{checkpoint}", sha256=digest.upper()).card.dimension == 32
+    assert digest in refusal(model=f"local-dir:{checkpoint}", sha256="0" * 64)
 
 
 def test_what_cannot_be_found_or_run_is_said_in_one_sentence(tmp_path: Path, architecture: str) -> None:

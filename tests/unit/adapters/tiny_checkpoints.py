@@ -114,6 +114,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "mT5": _hf("google/mt5-base", "mean_pooler"),
 }
 """Every kind of model that OpenCLIP has, very small. All take pictures of 32 by 32 pixels and texts of 16 tokens."""
+HF_FAMILIES = [name for name, model_cfg in FAMILIES.items() if "hf_model_name" in model_cfg["text_cfg"]]
+"""Those whose text tower is one of `transformers`."""
 
 TOKENIZERS: dict[str, Callable[[Path], None]] = {
     "timm/ViT-B-16-SigLIP": lambda folder: save_unigram(folder, "siglip"),
