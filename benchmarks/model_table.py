@@ -36,6 +36,7 @@ PROFILES = (
     "mobileclip2-s2",
     "xlm-roberta-vit-b-32",
 )
+TOWERS = ("image", "text")
 GIGABYTE = 1e9
 TEXT = "a small red boat on a quiet lake at night"
 
@@ -109,8 +110,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("var/benchmarks/model_table.json"))
     options = parser.parse_args()
     models: dict[str, Any] = {}
-    print("| profile | dimension | pixels | image tower | text tower | float32 | bfloat16 | images/s | texts/s |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    columns = ["profile", "dimension", "pixels", "image tower", "text tower", "float32", "bfloat16"]
+    columns += ["images/s", "texts/s"] if options.speed else []
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for profile in options.only:
         architecture = load_config(profile, environment={}).encoder.model
         row = sizes(architecture)
@@ -118,14 +120,16 @@ def main() -> None:
             row |= speeds(architecture, options.precision, options.batch, options.seconds)
         models[profile] = row
         first = models[options.only[0]]
-        ratios = [f"{row[key] / first[key]:.2f}" if key in row else "" for key in ("images_per_s", "texts_per_s")]
         count, single, half = row["parameters"], row["float32_gb"], row["bfloat16_gb"]
-        print(
-            f"| `{profile}` | {row['dimension']} | {row['size_px']} | {count['image'] / 1e6:.0f} M | {count['text'] / 1e6:.0f} M "
-            f"| {single['image']:.2f} + {single['text']:.2f} GB | {half['image']:.2f} + {half['text']:.2f} GB "
-            f"| {' | '.join(ratios)} |",
-            flush=True,
-        )
+        cells = [
+            f"`{profile}`",
+            str(row["dimension"]),
+            str(row["size_px"]),
+            *(f"{count[tower] / 1e6:.0f} M" for tower in TOWERS),
+            *(" + ".join(f"{memory[tower]:.2f}" for tower in TOWERS) + " GB" for memory in (single, half)),
+            *(f"{row[speed] / first[speed]:.2f}" for speed in ("images_per_s", "texts_per_s") if options.speed),
+        ]
+        print("| " + " | ".join(cells) + " |", flush=True)
     report = {
         "machine": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
