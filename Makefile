@@ -3,13 +3,14 @@
 # make serve  the service alone, as serve_config.yaml says
 # make test   every test        make check   ruff and mypy        make clean   remove the environment and what runs left
 # make bench  every benchmark of a CPU, on a quiet machine, and one table of them; ONLY=encoder one of them
+# make parity every family of models beside plain OpenCLIP, at its true size, with random weights; ONLY="RN50 ViT-H-14" takes some
 #
 # Every target makes its own environment in .venv, once. What it needs: Python 3.11 and a package index.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
-.PHONY: demo serve test check bench clean
+.PHONY: demo serve test check parity bench clean
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -32,6 +33,9 @@ check: $(VENV)/.ready-dev
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+parity: $(VENV)/.ready
+	@$(RUN) -m benchmarks.parity --all $(if $(ONLY),--only $(ONLY)) $(if $(PRECISION),--precision $(PRECISION))
 
 bench: $(VENV)/.ready-dev
 	@$(INDEX); $(RUN) -m benchmarks $(ONLY)

@@ -5,9 +5,10 @@ come: the largest architecture needs no more memory than its largest tensor. Who
 implementations, needs no trained weights for it.
 
 OpenCLIP's own initial values would make the comparison of two implementations weak: some projections and layer scales begin at
-(or near) zero, and whatever lies behind them would not count. So every matrix is drawn with the variance 1/fan-in, which keeps
-the size of activations; scales lie around one; biases, running means and variances are drawn too, because a bias of zero hides
-that it was forgotten.
+(or near) zero, and whatever lies behind them would not count; other towers give nearly one vector for everything. So kernels and
+embeddings are drawn with the variance 1/fan-in, which keeps the size of activations; matrices a little larger, so that attention
+looks somewhere; scales lie around one; biases are drawn too, because a bias of zero hides that it was forgotten. Batch norms get
+the means and variances that drawn pictures give them: with any others, a deep stack of ReLUs maps all pictures to one vector.
 """
 
 import json
@@ -21,7 +22,9 @@ from typing import Any
 import open_clip
 import torch
 from open_clip.pretrained import get_pretrained_cfg
+from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import M2M100Config, PreTrainedConfig, PreTrainedTokenizerFast, XLMRobertaConfig
 
 CONFIG_NAME, WEIGHTS_NAME = "open_clip_config.json", "open_clip_model.safetensors"
@@ -60,6 +63,7 @@ TEXT_CONFIGS: Mapping[str, PreTrainedConfig] = {
     ),
 }
 SAFETENSORS_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+MATRIX_GAIN = 1.4
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")  # XLM-RoBERTa's and NLLB's ids: 0, 1, 2, 3
 
 
@@ -96,6 +100,8 @@ def write_checkpoint(
     (folder / CONFIG_NAME).write_text(json.dumps({"model_cfg": config, "preprocess_cfg": way}), encoding="utf-8")
     model = on_meta(config)
     write_weights(folder / WEIGHTS_NAME, model.state_dict(), dtype)
+    if any(isinstance(module, _BatchNorm) for module in model.modules()):
+        settle_batch_norms(folder)
     return parameters_of(model)
 
 
@@ -147,10 +153,26 @@ def drawn(name: str, shape: torch.Size) -> torch.Tensor:
     noise = torch.randn(shape, generator=generator)
     fan_in = shape.numel() // shape[0]
     if fan_in > 1:
-        return noise.div_(math.sqrt(fan_in))
+        is_matrix = len(shape) == 2 and "embed" not in name
+        return noise.mul_((MATRIX_GAIN if is_matrix else 1) / math.sqrt(fan_in))
     if last in ("weight", "gamma", "running_var"):  # of norms, layer scales, and 1×1 convolutions of single channels
         return noise.mul_(0.1).clamp_(-0.5, 0.5).add_(1)
     return noise.mul_(0.1)
+
+
+@torch.no_grad()
+def settle_batch_norms(folder: Path) -> None:
+    """Sets the running means and variances of a checkpoint to what they are for eight pictures of coloured clouds."""
+    model = open_clip.create_model(f"local-dir:{folder}")
+    for norm in (module for module in model.visual.modules() if isinstance(module, _BatchNorm)):
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches, of which there is one
+        norm.train()
+    size = open_clip.get_model_preprocess_cfg(model)["size"]
+    clouds = torch.randn((8, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    size_px = (size, size) if isinstance(size, int) else tuple(size)
+    model.visual(torch.nn.functional.interpolate(clouds, size=size_px, mode="bicubic"))
+    save_file(model.state_dict(), folder / WEIGHTS_NAME)
 
 
 def byte_tokenizer(context_length: int) -> PreTrainedTokenizerFast:
