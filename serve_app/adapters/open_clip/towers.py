@@ -13,6 +13,7 @@ import numpy as np
 import open_clip
 import torch
 
+from serve_app.adapters.open_clip.attention import use_contiguous_attention
 from serve_app.adapters.open_clip.fastest import Fastest, sizes_up_to, ways_on
 from serve_app.adapters.open_clip.hardware import OPEN_CLIP_PRECISIONS
 from serve_app.adapters.open_clip.trimming import causal_part, cut_to, end_token, groups_of, lengths_of, shortened
@@ -105,6 +106,7 @@ class OpenClipTextTower:
             if hasattr(model, other):
                 delattr(model, other)
         self.module = model.to(card.device)
+        use_contiguous_attention(self.module)
         self.uploads = Uploads(card.device)
         self._tokenizer = tokenizer
         part = causal_part(self.module)
