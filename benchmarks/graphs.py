@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reporting import FOLDER
+from serve_app.local_graph import INGRESS as WAYS_IN
 from serve_app.local_graph import LocalGraph, ServeFile, default_serve_file, read_serve_file, serve_command
 
 READY_S = 300.0
 LOGICAL_CPUS_PER_CORE = 32
 ENCODERS = ("ImageEncoder", "TextEncoder")
-# How HTTP reaches the Gateway: by environment variables, because Serve reads them when its processes start.
-INGRESS: dict[str, dict[str, str]] = {
-    "plain": {},
-    "haproxy": {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
+# The ways in that `crossmodal serve` has, and one more to compare: the throughput flags with Serve's own proxy.
+INGRESS: dict[str, Mapping[str, str]] = {
+    **WAYS_IN,
     "throughput": {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"},
 }
 # As good as none: each item travels at once, in a call of its own.

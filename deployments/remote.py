@@ -37,6 +37,9 @@ from serve_app.types import (
 
 log = logging.getLogger(__name__)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+# Calls that carry pictures, pixels or many vectors. Serve's gRPC, which some ways to run it take for all calls, is quick for
+# small messages only and refuses those over 4 MiB; these go through Ray's object store, whatever the others do.
+LARGE = frozenset({"embed_pictures", "encode_pixels", "read_picture", "thumbnail", "upsert", "get"})
 
 
 class Target:
@@ -48,11 +51,14 @@ class Target:
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """The method's result. Raises errors of serve_app.errors only; waits out the death of a replica."""
+        handle = self._handle.options(method_name=method)
+        if method in LARGE:
+            handle = handle.options(_by_reference=True)
         deadline = time.monotonic() + self._calls.retry_for_s
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                return await _answer_of(self._handle.options(method_name=method).remote(*arguments))
+                return await _answer_of(handle.remote(*arguments))
             except (RayActorError, DeploymentUnavailableError) as error:
                 if time.monotonic() + pause_s > deadline:
                     raise Unavailable(f"{self._handle.deployment_name} does not answer") from error

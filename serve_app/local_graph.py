@@ -20,6 +20,12 @@ import yaml
 from serve_app.client import Client
 from serve_app.errors import FingerprintMismatch, InvalidConfig, ModelUnavailable, NotReady
 
+# How HTTP reaches the Gateway. Environment variables, because Serve reads them when its processes start.
+INGRESS: Mapping[str, Mapping[str, str]] = {
+    "plain": {},
+    # Ray's own HAProxy before the replicas, and gRPC between them. It listens on every address, whatever the file says.
+    "haproxy": {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
+}
 POLL_S = 0.5
 # What Serve's proxy answers when it has given up on the application: waiting longer is no use.
 GIVEN_UP = "failed to deploy"

@@ -1,5 +1,6 @@
 """`crossmodal serve`: plain Ray Serve in the foreground. Ctrl-C ends it and everything that it started."""
 
+from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 WAIT_S = 900.0
 
 
+class Ingress(StrEnum):
+    """How HTTP reaches the service; what each means stands in serve_app.local_graph."""
+
+    PLAIN = "plain"
+    HAPROXY = "haproxy"
+
+
 def serve(
     config: Annotated[
         Path | None, typer.Option("--config", help="A configuration file of Ray Serve; by default serve_config.yaml.")
@@ -26,6 +34,10 @@ def serve(
         typer.Option("--profile", help="A file of configs/ without .yaml, or a path; else what --config says."),
     ] = None,
     port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Another port than the file's.")] = None,
+    ingress: Annotated[
+        Ingress,
+        typer.Option("--ingress", help="`haproxy` answers more, and listens on every address of the machine."),
+    ] = Ingress.PLAIN,
     wait_s: Annotated[float, typer.Option("--wait", help="Seconds until it has to be ready.")] = WAIT_S,
 ) -> None:
     """Start the service with `serve run`, say where it answers once it is ready, and serve until Ctrl-C.
@@ -33,13 +45,13 @@ def serve(
     Exit status 0 after Ctrl-C, 1 when it did not become ready or ended by itself.
     """
     from configs.load import default_profile
-    from serve_app.local_graph import LocalGraph, default_serve_file, read_serve_file, serve_command
+    from serve_app.local_graph import INGRESS, LocalGraph, default_serve_file, read_serve_file, serve_command
 
     # A named file stands for itself; the default one takes the profile of the environment.
     chosen = profile or (default_profile() if config is None else None)
     with plain_failures(), TemporaryDirectory(prefix="crossmodal-") as folder:
         file = read_serve_file(config or default_serve_file(), chosen, port)
-        with LocalGraph(file, Path(folder), {}, serve_command(own_ray=False)) as graph:
+        with LocalGraph(file, Path(folder), INGRESS[ingress], serve_command(own_ray=False)) as graph:
             try:
                 until_ready(stderr(), graph, wait_s)
                 stdout().print(f"crossmodal answers at [bold]{graph.url}[/bold] (Ctrl-C ends it)")
