@@ -3,35 +3,62 @@
     .venv/bin/python -m benchmarks.overload --kind text
 
 The capacity is what a closed loop of many connections reaches. Then the load is open (Poisson arrivals) at shares of it.
-`refused_at_once_ms` is the p95 of the refusals' own latency. The bounds of the queues are the product's; `--queue` sets another
-`calls.max_queued_items`, of what waits at the Gateway for one deployment.
+`mean_batch` counts what went through the encoders meanwhile; `refused_at_once_ms` is the p95 of the refusals' own latency. The
+bounds of the queues are the product's; `--queue` sets another `calls.max_queued_items`, of what waits at the Gateway for one
+deployment.
 """
 
 import argparse
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.graphs import INGRESS, cores, encoder_settings, product_file, running
 from benchmarks.http_load import PICTURES, under_load
 from benchmarks.load import open_loop
+from benchmarks.metrics import REPORTED_WITHIN_S, exported
 from benchmarks.reporting import machine_facts, quantile, told, write_report
 from benchmarks.wire import Question, encoder_of, product_questions
 from benchmarks.workload import checkpoint, jpegs, texts
+from serve_app.local_graph import LocalGraph
 
 SHARES = (0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0)
 CONNECTIONS = 64
 KINDS = ("picture", "text")
 
 
-def measure(url: str, question: Question, shares: Sequence[float], seconds: float) -> list[dict[str, Any]]:
+class BatchCounter:
+    """The mean size of the encoders' batches since the last look."""
+
+    def __init__(self, graph: LocalGraph) -> None:
+        self._graph = graph
+        self._items, self._batches = self._read()
+
+    def mean(self) -> float:
+        time.sleep(REPORTED_WITHIN_S)
+        before, (self._items, self._batches) = (self._items, self._batches), self._read()
+        return (self._items - before[0]) / max(1.0, self._batches - before[1])
+
+    def _read(self) -> tuple[float, float]:
+        told = exported(self._graph)
+        return told.get("crossmodal_batch_items_sum", 0.0), told.get("crossmodal_batch_items_count", 0.0)
+
+
+def measure(graph: LocalGraph, question: Question, shares: Sequence[float], seconds: float) -> list[dict[str, Any]]:
     """A row for the capacity, and one for each share of it. Raises ValueError where nothing was answered in the time."""
+    url, batches = graph.url, BatchCounter(graph)
     capacity = under_load(url, question, CONNECTIONS, seconds)
     if not capacity.latencies_s:
         raise ValueError(f"no answer within {seconds:g} s: measure for longer")
     rows = [
         told(
-            {"case": f"{question.name}: capacity, {CONNECTIONS} connections", **capacity.figures(), "vs_capacity": 1.0}
+            {
+                "case": f"{question.name}: capacity, {CONNECTIONS} connections",
+                **capacity.figures(),
+                "vs_capacity": 1.0,
+                "mean_batch": batches.mean(),
+            }
         )
     ]
     for share in shares:
@@ -42,6 +69,7 @@ def measure(url: str, question: Question, shares: Sequence[float], seconds: floa
             "offered_per_s": offered,
             **load.figures(),
             "vs_capacity": load.rate_per_s / capacity.rate_per_s,
+            "mean_batch": batches.mean(),
             "share_refused": load.statuses[503] / load.statuses.total() if load.statuses else 0.0,
             "refused_at_once_ms": 1000 * quantile(load.refusal_latencies_s, 0.95),
         }
@@ -71,7 +99,7 @@ def main() -> None:
         pictures, words = product_questions(graph.url, jpegs(PICTURES), texts())
         asked = {"picture": pictures[0], "text": words[-1]}
         precision = encoder_of(graph.url)["precision"]
-        rows = [row for kind in options.kind for row in measure(graph.url, asked[kind], SHARES, options.seconds)]
+        rows = [row for kind in options.kind for row in measure(graph, asked[kind], SHARES, options.seconds)]
     run = {
         "model": options.model,
         "precision": precision,

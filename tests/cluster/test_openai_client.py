@@ -1,7 +1,6 @@
 """OpenAI's own Python client against the real graph: real replicas, the demo model."""
 
 import itertools
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import openai
 import pytest
 
+from benchmarks.metrics import exported
 from serve_app.demo.corpus import demo_pictures
 from serve_app.local_graph import LocalGraph
 from tests.openai_client import client_of, data_uri, embed_picture_as_vllm_does, matrix_of
@@ -79,21 +79,15 @@ def test_labels_find_the_picture_that_they_describe(http: httpx.Client) -> None:
     assert sum(given == caption for given, caption in zip(best, CAPTIONS[:10], strict=True)) >= 9
 
 
-def test_the_cache_of_query_vectors_counts_in_the_metrics_of_ray(http: httpx.Client, graph: LocalGraph) -> None:
+def test_the_cache_of_query_vectors_and_the_batches_count_in_the_metrics_of_ray(
+    http: httpx.Client, graph: LocalGraph
+) -> None:
     for _ in range(3):
         http.post("/v1/search", json={"query": {"text": "a boat that nobody asked for"}}).raise_for_status()
     deadline = time.monotonic() + 60  # replicas report every few seconds
-    while not {"crossmodal_query_cache_hits", "crossmodal_query_cache_misses"} <= (counted := counts(graph)).keys():
+    names = {f"crossmodal_query_cache_{kind}_total" for kind in ("hits", "misses")}
+    while not names | {"crossmodal_batch_items_sum"} <= (counted := exported(graph)).keys():
         assert time.monotonic() < deadline, counted
         time.sleep(1)
-    assert counted["crossmodal_query_cache_hits"] >= 2
-    assert counted["crossmodal_query_cache_misses"] >= 1
-
-
-def counts(graph: LocalGraph) -> dict[str, float]:
-    """Our own counters as Ray's agent tells them to Prometheus, without prefix and suffix."""
-    (folder,) = {found[1] for each in graph.processes() if (found := re.search(r"--session-dir=(\S+)", each.name))}
-    (file,) = Path(folder).glob("metrics_export_port_*")
-    exported = httpx.get(f"http://127.0.0.1:{file.read_text()}/metrics").text
-    found = re.findall(r"^ray_(crossmodal_\w+)_total{.*} (\S+)$", exported, re.MULTILINE)
-    return {name: float(value) for name, value in found}
+    assert counted["crossmodal_query_cache_hits_total"] >= 2
+    assert counted["crossmodal_query_cache_misses_total"] >= 1
