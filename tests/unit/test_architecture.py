@@ -36,6 +36,12 @@ MAY_IMPORT = {
         "serve_app.types",
         "serve_app.errors",
     ),
+    "serve_app.adapters.lance_table": (
+        "serve_app.adapters.lance_table",
+        "serve_app.core",
+        "serve_app.types",
+        "serve_app.errors",
+    ),
     "serve_app.http": (
         "serve_app.http",
         "serve_app.services",

@@ -1,61 +1,35 @@
-"""The document table in LanceDB: one Lance table, opened on first use, shared by everything in the process.
+"""The DocumentTable over LanceDB: rows in, rows out.
 
 Promises exact cosine neighbours, one row per id whoever writes at the same time, and errors of ours only. Knows nothing of
-ranking, of HTTP, or of whether the table's encoder is the right one: the caller compares fingerprints. Longer than
-most files, since LanceDB is imported here and nowhere else.
+ranking, of HTTP, or of whether the table's encoder is the right one: the caller compares fingerprints.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import lancedb
 import numpy as np
 import pyarrow as pa
 from lancedb.index import Bitmap, BTree
 
+from serve_app.adapters.lance_table.handle import CALIBRATION_KEY, TableHandle, TableState, not_ready
+from serve_app.core.ranking import empty_calibration
 from serve_app.core.records import (
     COLUMNS,
-    TableIdentity,
-    calibration_from_json,
     calibration_to_json,
     check_ids,
     check_vectors,
-    identity_of,
     records_to_rows,
     rows_to_documents,
     spread,
     table_identity,
-    table_schema,
     vectors_of,
 )
-from serve_app.errors import NotReady, StorageUnavailable
 from serve_app.types import Calibration, EncoderCard, FloatMatrix, Modality, Record, StoredDocument, TableInfo
 
-T = TypeVar("T")
-
-# The unenforced primary key, as `set_unenforced_primary_key` writes it. Set with the schema, it is there from the first
-# version on: no writer can come between creation and a second commit.
-_PRIMARY_KEY = {b"lance-schema:unenforced-primary-key:position": b"1"}
-# On the vector field: LanceDB updates the metadata of fields in one commit, and that of the schema not at all.
-_CALIBRATION_KEY = "crossmodal.calibration"
 _INDEXES: Mapping[str, Any] = {"id": BTree, "modality": Bitmap}
 _IDS_PER_READ = 1000
-# LanceDB has no error classes of its own: it raises these.
-_FOREIGN = (ValueError, RuntimeError, OSError, pa.ArrowException)
-_GONE = ("not found", "no longer exists")
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What the schema said at a version."""
-
-    version: int
-    identity: TableIdentity
-    calibration: Calibration
 
 
 class LanceTable:
@@ -72,25 +46,16 @@ class LanceTable:
         storage_options: Mapping[str, str] | None = None,
         read_consistency: timedelta = timedelta(0),
     ) -> None:
-        self._uri = uri
-        self._name = name
-        self._storage_options = dict(storage_options or {})
-        self._read_consistency = read_consistency
-        self._opening = asyncio.Lock()
-        self._connection: lancedb.AsyncConnection | None = None
-        self._table: lancedb.AsyncTable | None = None
-        self._state: _State | None = None
-        self._counts: tuple[int, Mapping[Modality, int]] | None = None
+        self._handle = TableHandle(uri, name, storage_options, read_consistency)
+        self._counts: tuple[TableState, Mapping[Modality, int]] | None = None
 
     async def info(self) -> TableInfo:
         """The state of the table as this handle sees it; version 0 while there is none."""
-        return await self._on_table("described", self._describe, self._no_info)
+        return await self._handle.run("described", self._describe, self._no_info)
 
     async def create(self, encoder: EncoderCard) -> TableInfo:
         """Create the table if there is none; two processes may do so at once. Returns the state either way."""
-        with _translated("created"):
-            if await self._open() is None:
-                await self._make(table_identity(encoder))
+        await self._handle.create(table_identity(encoder))
         return await self.info()
 
     async def maintain(self, keep_versions: timedelta) -> None:
@@ -105,7 +70,7 @@ class LanceTable:
                 await table.create_index(column, config=_INDEXES[column]())
             await table.optimize(cleanup_older_than=keep_versions)
 
-        await self._on_table("compacted", work, _not_ready)
+        await self._handle.run("compacted", work, not_ready)
 
     async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]:
         """One entry per id, in order, None where there is no such document. Raises InvalidDocumentId."""
@@ -121,25 +86,23 @@ class LanceTable:
         """
 
         async def search(table: lancedb.AsyncTable) -> pa.Table | None:
-            # The state last seen will do: a table never changes its dimension.
-            state = self._state or await self._look(table)
-            check_vectors(vectors, state.identity.dimension)
+            check_vectors(vectors, (await self._handle.identity(table)).dimension)
             if limit < 1 or not len(vectors):
                 return None
             query = table.query().nearest_to(vectors).column("vector").distance_type("cosine")
             return await query.where(_modality_is(modality)).limit(limit).bypass_vector_index().to_arrow()
 
-        rows: pa.Table | None = await self._on_table("read", search, lambda: None)
+        rows: pa.Table | None = await self._handle.run("read", search, lambda: None)
         return [[] for _ in vectors] if rows is None else _by_query(rows, len(vectors))
 
     async def sample(self, modality: Modality, limit: int) -> FloatMatrix:
         """Up to `limit` raw vectors, evenly spaced in the order of storage; the same for the same version."""
 
         async def read(table: lancedb.AsyncTable) -> FloatMatrix:
-            state = await self._look(table)
+            state = await self._handle.state(table)
             # A handle of its own, pinned: row ids mean nothing in another version.
-            connection = await self._connect()
-            pinned = await connection.open_table(self._name, version=state.version)
+            connection = await self._handle.connect()
+            pinned = await connection.open_table(self._handle.name, version=state.version)
             found = await pinned.query().where(_modality_is(modality)).select([]).with_row_id().to_arrow()
             row_ids = np.sort(found.column("_rowid").to_numpy())
             chosen = row_ids[spread(len(row_ids), limit)].tolist()
@@ -148,22 +111,22 @@ class LanceTable:
             rows = await pinned.take_row_ids(chosen).select(["vector"]).with_row_id().to_arrow()
             return vectors_of(rows.sort_by("_rowid"))
 
-        return await self._on_table("read", read, lambda: np.empty((0, 0), np.float32))
+        return await self._handle.run("read", read, lambda: np.empty((0, 0), np.float32))
 
     async def calibration(self) -> Calibration:
         """The calibration last stored, the empty one before. Read once per version of the table."""
 
         async def read(table: lancedb.AsyncTable) -> Calibration:
-            return (await self._look(table)).calibration
+            return (await self._handle.state(table)).calibration
 
-        return await self._on_table("read", read, lambda: calibration_from_json(None))
+        return await self._handle.run("read", read, empty_calibration)
 
     async def upsert(self, records: Sequence[Record], created_at: Mapping[str, datetime], now: datetime) -> int:
         """Insert or replace by id, all or nothing, in one commit; returns its version.
 
         Raises NotReady without a table, InvalidVector, InvalidDocumentId, InvalidRequest (metadata, an id given twice).
         """
-        state = await self._on_table("read", self._look, _not_ready)
+        state = await self._handle.run("read", self._handle.state, not_ready)
         if not records:
             return state.version
         rows = records_to_rows(records, state.identity, created_at, now)
@@ -173,7 +136,7 @@ class LanceTable:
             # Only the primary key without an index notices that another writer inserted the same new id meanwhile.
             return int((await merge.use_index(False).execute(rows)).version)
 
-        return await self._on_table("written", write, _not_ready)
+        return await self._handle.run("written", write, not_ready)
 
     async def delete(self, ids: Sequence[str]) -> int:
         """Delete what is there of `ids`; returns the version in which it is gone. Nothing to delete makes no version."""
@@ -182,31 +145,12 @@ class LanceTable:
         async def write(table: lancedb.AsyncTable) -> int:
             return int((await table.delete(_ids_are(present))).version if present else await table.version())
 
-        return await self._on_table("written", write, lambda: 0)
+        return await self._handle.run("written", write, lambda: 0)
 
     async def store_calibration(self, calibration: Calibration) -> None:
         """Store it with the table; makes a new version and rewrites no row. Raises NotReady without a table."""
-        update = {"path": "vector", "metadata": {_CALIBRATION_KEY: calibration_to_json(calibration)}}
-        await self._on_table("written", lambda table: table.update_field_metadata(update), _not_ready)
-
-    async def _on_table(
-        self, done: str, work: Callable[[lancedb.AsyncTable], Awaitable[T]], missing: Callable[[], T]
-    ) -> T:
-        """`work` on the open table, `missing` without one; once more on a new handle if what it saw was dropped."""
-        with _translated(done):
-            table = await self._open()
-            if table is None:
-                return missing()
-            try:
-                return await work(table)
-            except _FOREIGN as error:
-                if not any(sign in str(error).lower() for sign in _GONE):
-                    raise
-                # Its version was pruned, or the table dropped. Every write here may be repeated.
-                if self._table is table:
-                    self._table = self._state = self._counts = None
-            table = await self._open()
-            return missing() if table is None else await work(table)
+        update = {"path": "vector", "metadata": {CALIBRATION_KEY: calibration_to_json(calibration)}}
+        await self._handle.run("written", lambda table: table.update_field_metadata(update), not_ready)
 
     async def _find(self, ids: Sequence[str], columns: list[str]) -> list[pa.Table]:
         """The rows with these ids, in parts, in no order."""
@@ -217,61 +161,15 @@ class LanceTable:
             parts = (distinct[start : start + _IDS_PER_READ] for start in range(0, len(distinct), _IDS_PER_READ))
             return [await table.query().where(_ids_are(part)).select(columns).to_arrow() for part in parts]
 
-        return await self._on_table("read", read, list)
-
-    async def _connect(self) -> lancedb.AsyncConnection:
-        if self._connection is None:
-            self._connection = await lancedb.connect_async(
-                self._uri,
-                read_consistency_interval=self._read_consistency,
-                storage_options=self._storage_options or None,
-            )
-        return self._connection
-
-    async def _open(self) -> lancedb.AsyncTable | None:
-        if self._table is not None:
-            return self._table
-        async with self._opening:
-            if self._table is None:
-                connection = await self._connect()
-                try:
-                    table = await connection.open_table(self._name)
-                except ValueError as error:
-                    if "was not found" not in str(error):
-                        raise
-                    return None
-                # Before anything is read as if it were ours.
-                identity_of(await table.schema())
-                self._table = table
-            return self._table
-
-    async def _make(self, identity: TableIdentity) -> None:
-        schema = table_schema(identity)
-        keyed = schema.set(0, schema.field(0).with_metadata(_PRIMARY_KEY))
-        connection = await self._connect()
-        try:
-            await connection.create_table(self._name, schema=keyed)
-        except _FOREIGN as error:
-            # Another process was faster. `exist_ok` is no help: it compares schemas, and raises for another encoder's.
-            if "already exists" not in str(error):
-                raise
-
-    async def _look(self, table: lancedb.AsyncTable) -> _State:
-        version = await table.version()
-        if self._state is None or self._state.version != version:
-            schema = await table.schema()
-            stored = (schema.field("vector").metadata or {}).get(_CALIBRATION_KEY.encode())
-            calibration = calibration_from_json(stored.decode() if stored else None)
-            self._state = _State(version, identity_of(schema), calibration)
-        return self._state
+        return await self._handle.run("read", read, list)
 
     async def _describe(self, table: lancedb.AsyncTable) -> TableInfo:
-        state = await self._look(table)
-        if self._counts is None or self._counts[0] != state.version:
+        state = await self._handle.state(table)
+        if self._counts is None or self._counts[0] is not state:
             counts = {modality: await table.count_rows(_modality_is(modality).to_sql()) for modality in Modality}
-            self._counts = (state.version, counts)
+            self._counts = (state, counts)
         return TableInfo(
-            uri=self._uri,
+            uri=self._handle.uri,
             version=state.version,
             counts=self._counts[1],
             fingerprint=state.identity.fingerprint,
@@ -281,7 +179,7 @@ class LanceTable:
         )
 
     def _no_info(self) -> TableInfo:
-        return TableInfo(self._uri, 0, dict.fromkeys(Modality, 0), None, None, None, calibration_version=0)
+        return TableInfo(self._handle.uri, 0, dict.fromkeys(Modality, 0), None, None, None, calibration_version=0)
 
 
 def _by_query(rows: pa.Table, count: int) -> list[list[StoredDocument]]:
@@ -302,15 +200,3 @@ def _ids_are(ids: Sequence[str]) -> Any:
 
 def _modality_is(modality: Modality) -> Any:
     return lancedb.col("modality") == lancedb.lit(modality.value)
-
-
-def _not_ready() -> NoReturn:
-    raise NotReady("the table does not exist yet; it is created when the service starts with its encoder")
-
-
-@contextmanager
-def _translated(done: str) -> Iterator[None]:
-    try:
-        yield
-    except _FOREIGN as error:
-        raise StorageUnavailable(f"the table could not be {done}: its storage failed") from error
