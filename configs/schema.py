@@ -42,7 +42,12 @@ class EncoderConfig(Section):
         default="never",
         description="`auto`: at the start, measure compiled towers and CUDA graphs by size of batch, and keep what is faster.",
     )
-    max_batch_size: int = Field(default=32, ge=1, description="Most items that go through a tower at once.")
+    max_batch_size: int = Field(
+        default=16,
+        ge=1,
+        description="Most items that go through a tower at once. A GPU wants more; two cores gain nothing beyond 16, and "
+        "while one half of 32 requests is encoded, the other is read.",
+    )
     max_queued_items: int = Field(default=1024, ge=1, description="Items that may wait in a replica; more are refused.")
     max_wait_s: float = Field(
         default=5.0,
@@ -183,8 +188,10 @@ class CallConfig(Section):
     max_in_flight: int = Field(
         default=2, ge=1, description="Calls under way per caller and target while neighbours gather."
     )
-    max_pictures_per_call: int = Field(default=8, ge=1, description="Most picture files that travel as one call.")
-    max_picture_calls: int = Field(default=8, ge=1, description="Calls with picture files under way per caller.")
+    max_pictures_per_call: int = Field(
+        default=8, ge=1, description="Most pictures, files or pixels, that travel as one call."
+    )
+    max_picture_calls: int = Field(default=8, ge=1, description="Calls with pictures under way per caller.")
     max_queued_items: int = Field(
         default=2048, ge=1, description="Items that may wait at the caller; more are refused."
     )

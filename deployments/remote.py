@@ -135,7 +135,7 @@ class RemoteImageEncoder:
 
     def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig) -> None:
         self._target = Target(handle, calls)
-        self._pictures: Batcher[Pixels, Embedding | ItemFailure] = self._target.coalesced("encode_pixels")
+        self._pictures: Batcher[Pixels, Embedding | ItemFailure] = self._target.coalesced_files("encode_pixels")
 
     async def encode_pixels(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:
         return await self._pictures.submit_all(pictures)

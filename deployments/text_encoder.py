@@ -23,9 +23,8 @@ class TextEncoder:
         if encoder.compile == "auto":
             tower.warm_up(encoder.max_batch_size)
         self._card = tower.card
-        self._service = EncodingService[str](
-            tower.compute if tower.uploads.overlap else tower.encode,
-            stage=tower.stage if tower.uploads.overlap else None,
+        self._service = EncodingService[str].of_tower(
+            tower,
             max_batch_size=encoder.max_batch_size,
             max_queued_items=encoder.max_queued_items,
             max_wait_s=encoder.max_wait_s,

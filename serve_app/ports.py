@@ -5,7 +5,7 @@ A port whose call fails as a whole raises an error of serve_app.errors.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from serve_app.types import (
     Calibration,
@@ -90,6 +90,21 @@ class ImageTower(Protocol):
     def card(self) -> EncoderCard: ...
 
     def encode(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]: ...
+
+
+class StagedTower(Protocol):
+    """Either tower, in two steps: `encode(items)` is `compute(stage(items))`."""
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether staging the next batch beside the present one pays, as it does where staging is a copy to a GPU."""
+        ...
+
+    def encode(self, items: Any, /) -> list[Embedding | ItemFailure]: ...
+
+    def stage(self, items: Any, /) -> Any: ...
+
+    def compute(self, staged: Any, /) -> list[Embedding | ItemFailure]: ...
 
 
 # --- inside the Preprocessor -----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from serve_app.core.batching import Batcher
 from serve_app.errors import CrossmodalError, InternalError, ModelUnavailable
+from serve_app.ports import StagedTower
 from serve_app.types import Embedding, ItemFailure
 
 T = TypeVar("T")
@@ -48,6 +49,13 @@ class EncodingService(Generic[T]):
             max_wait_s=max_wait_s,
             max_in_flight=2 if stage else 1,
         )
+
+    @classmethod
+    def of_tower(cls, tower: StagedTower, **bounds: Any) -> "EncodingService[T]":
+        """Feeds a tower, in two steps where that pays. `bounds`: the other arguments."""
+        if tower.overlaps:
+            return cls(tower.compute, stage=tower.stage, **bounds)
+        return cls(tower.encode, **bounds)
 
     async def encode(self, items: Sequence[T]) -> list[Embedding | ItemFailure]:
         """An embedding or a failure for each item. Raises Overloaded if too many wait."""

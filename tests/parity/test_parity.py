@@ -61,7 +61,7 @@ def test_a_row_fails_where_pixels_or_vectors_differ_or_all_inputs_look_alike() -
     assert not passed(differing_pixels=1)
     assert not passed(Tower(0.9999, 0.1, 1.0, 0.5, None))
     assert not passed(Tower(1.0, 0.0, 0.9999, 0.5, None))
-    assert not passed(Tower(1.0, 0.0, 1.0, 0.995, None))
+    assert not passed(Tower(1.0, 0.0, 1.0, 0.999, None))
     assert not Row("m", "cpu", "float32", failure="RuntimeError: no").passed
 
 

@@ -46,7 +46,7 @@ class StagedTexts:
 
 
 class OpenClipImageTower:
-    """Implements ports.ImageTower. Keeps the image tower of the model, in `card.precision` on `card.device`."""
+    """Implements ports.ImageTower and StagedTower. Keeps the image tower of the model, in `card.precision` on `card.device`."""
 
     def __init__(self, model: Any, card: EncoderCard) -> None:
         self.card = card
@@ -56,6 +56,11 @@ class OpenClipImageTower:
         self._mean = torch.tensor(card.preprocessing.mean, device=card.device).view(1, 3, 1, 1)
         self._std = torch.tensor(card.preprocessing.std, device=card.device).view(1, 3, 1, 1)
         self._forward = Fastest(self.module)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether the next batch is to be staged while the present one is computed."""
+        return self.uploads.overlap
 
     def warm_up(self, max_batch_size: int) -> None:
         """Measure the ways to run batches of every size, and keep the fastest of each. Takes seconds to minutes."""
@@ -98,7 +103,10 @@ class OpenClipImageTower:
 
 
 class OpenClipTextTower:
-    """Implements ports.TextTower. Keeps the text tower of the model, in `card.precision` on `card.device`, and its tokeniser."""
+    """Implements ports.TextTower and StagedTower. Keeps the text tower of the model and its tokeniser.
+
+    In `card.precision` on `card.device`.
+    """
 
     def __init__(self, model: Any, tokenizer: BoundedTokenizer, card: EncoderCard) -> None:
         self.card = card
@@ -114,6 +122,11 @@ class OpenClipTextTower:
         self._forwards: dict[int, Fastest] = {}  # by length in tokens
         self._length_step = 1
         self._enough_tokens = ENOUGH_TOKENS_GPU if self.uploads.overlap else ENOUGH_TOKENS_CPU
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether the next batch is to be staged while the present one is computed."""
+        return self.uploads.overlap
 
     def warm_up(self, max_batch_size: int) -> None:
         """Measure the ways to run batches of every size and length, and keep the fastest of each. Takes seconds to minutes."""
