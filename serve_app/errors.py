@@ -12,12 +12,14 @@ CrossmodalError
 │   └── BodyTooLarge
 ├── NotFound
 │   ├── DocumentNotFound · RouteNotFound
+│   ├── SnapshotNotFound           no snapshot of this name, or no version of this time is kept
 │   ├── ModelNotFound              the request names another model than the service runs
 │   └── PictureNotFound            the document is there, its picture is not
 ├── MethodNotAllowed
 ├── Unavailable                    right request, wrong moment; repeating it helps
 │   ├── Overloaded · DeadlineExceeded
 │   ├── NotReady
+│   ├── StaleTable                 no version of the table is as new as the one asked for
 │   └── StorageUnavailable
 ├── FingerprintMismatch            the table was built with another encoder
 ├── ModelUnavailable               weights missing, damaged or not those asked for
@@ -109,6 +111,10 @@ class RouteNotFound(NotFound):
     code = "route_not_found"
 
 
+class SnapshotNotFound(NotFound):
+    code = "snapshot_not_found"
+
+
 class ModelNotFound(NotFound):
     code = "model_not_found"
 
@@ -135,6 +141,10 @@ class DeadlineExceeded(Unavailable):
 
 class NotReady(Unavailable):
     code = "not_ready"
+
+
+class StaleTable(Unavailable):
+    code = "stale_table"
 
 
 class StorageUnavailable(Unavailable):

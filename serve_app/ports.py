@@ -161,6 +161,20 @@ class DocumentTable(Protocol):
         """Up to `limit` raw vectors of this modality, spread over the table; the same table version gives the same sample."""
         ...
 
+    async def refresh(self, min_version: int) -> int:
+        """Look for newer versions until the view is at least that new; returns the version seen. Raises StaleTable.
+
+        Short enough to wait for inside a request: a version that was acknowledged is there at once.
+        """
+        ...
+
+    async def at(self, as_of: str | None) -> "DocumentTable":
+        """The table as it was: by the name of a snapshot, or at an ISO 8601 time. Raises SnapshotNotFound.
+
+        Read-only, and the same rows for as long as it is used. None: the table of today, which goes on to change.
+        """
+        ...
+
     async def calibration(self) -> Calibration: ...
 
     async def store_calibration(self, calibration: Calibration) -> None: ...

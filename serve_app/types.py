@@ -244,6 +244,8 @@ class SearchRequest:
     limit: int = 10
     modalities: tuple[Modality, ...] = tuple(Modality)
     ranking: Ranking | None = None
+    min_table_version: int = 0  # that of a write which the search has to see
+    as_of: str | None = None  # the name of a snapshot, or an ISO 8601 time: search what the table held then
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +259,8 @@ class VectorQuery:
     limit: int
     ranking: Ranking | None = None
     exclude_id: str | None = None
+    min_table_version: int = 0
+    as_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ from serve_app.errors import (
     InvalidRequest,
     InvalidVector,
     NotReady,
+    SnapshotNotFound,
+    StaleTable,
     StorageUnavailable,
 )
 from serve_app.ports import DocumentTable
@@ -337,6 +339,36 @@ async def test_a_calibration_comes_back_bit_for_bit_and_outlives_later_writes(ta
     assert (await stored(table, "a")).fingerprint == ENCODER.fingerprint
 
 
+# --- newer and older views ------------------------------------------------------------------------------------------
+
+
+async def test_a_view_is_at_least_as_new_as_asked_or_says_that_it_cannot_be(table: DocumentTable) -> None:
+    written = await table.upsert([record("a")], {}, MONDAY)
+    assert await table.refresh(0) == await table.refresh(written) == written
+    with pytest.raises(StaleTable, match=f"no version {written + 1} yet"):
+        await table.refresh(written + 1)
+
+
+async def test_the_table_can_be_read_as_it_was_at_a_time(table: DocumentTable) -> None:
+    await table.upsert([record("a"), record("b", axis(1))], {}, MONDAY)
+    between = datetime.now(UTC)
+    await table.upsert([record("a", axis(5), text="another")], {"a": MONDAY}, TUESDAY)
+    await table.delete(["b"])
+    then = await table.at(between.isoformat())
+    assert (await stored(then, "a")).document.text == "text of a"
+    assert ids_of((await then.nearest(axis(1)[np.newaxis], Modality.TEXT, 5))[0]) == ["b", "a"]
+    assert (await then.info()).counts[Modality.TEXT] == 2
+    assert await table.get(["b"]) == [None]
+    assert (await (await table.at(None)).info()) == await table.info()
+
+
+@pytest.mark.parametrize("as_of", ["2026-01-01", "nobody"])
+async def test_what_the_table_never_kept_is_not_found(table: DocumentTable, as_of: str) -> None:
+    await table.upsert([record("a")], {}, MONDAY)
+    with pytest.raises(SnapshotNotFound):
+        await table.at(as_of)
+
+
 # --- LanceDB alone: several handles, several processes --------------------------------------------------------------
 
 
@@ -366,6 +398,15 @@ async def test_a_reader_may_be_stale_for_as_long_as_it_was_told(folder: str) -> 
     await writer.upsert([record("a")], {}, MONDAY)
     assert (await reader.info()).version == before
     await asyncio.sleep(0.4)
+    assert (await stored(reader, "a")).document.id == "a"
+
+
+async def test_a_stale_reader_can_be_told_to_look_again(folder: str) -> None:
+    reader, writer = LanceTable(folder, read_consistency=timedelta(hours=1)), LanceTable(folder)
+    await reader.info()
+    version = await writer.upsert([record("a")], {}, MONDAY)
+    assert await reader.get(["a"]) == [None]
+    assert await reader.refresh(version) == version
     assert (await stored(reader, "a")).document.id == "a"
 
 

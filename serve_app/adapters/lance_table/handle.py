@@ -4,22 +4,24 @@ Knows which encoder the table belongs to and what its schema says; knows nothing
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NoReturn, TypeVar
 
 import lancedb
 import pyarrow as pa
 
+from serve_app.core.history import moment_of, version_at
 from serve_app.core.records import (
     TableIdentity,
     calibration_from_json,
     identity_of,
     table_schema,
 )
-from serve_app.errors import NotReady, StorageUnavailable
+from serve_app.errors import NotReady, SnapshotNotFound, StaleTable, StorageUnavailable
 from serve_app.types import Calibration
 
 T = TypeVar("T")
@@ -31,6 +33,8 @@ _PRIMARY_KEY = {b"lance-schema:unenforced-primary-key:position": b"1"}
 CALIBRATION_KEY = "crossmodal.calibration"
 # LanceDB has no error classes of its own: it raises these.
 _FOREIGN = (ValueError, RuntimeError, OSError, pa.ArrowException)
+# A version that was acknowledged is there at once; the rest is for storage whose listings lag.
+REFRESH_S, REFRESH_PAUSE_S = 0.2, 0.05
 _GONE = ("not found", "no longer exists")
 
 
@@ -50,12 +54,19 @@ class TableHandle:
     """
 
     def __init__(
-        self, uri: str, name: str, storage_options: Mapping[str, str] | None, read_consistency: timedelta
+        self,
+        uri: str,
+        name: str,
+        storage_options: Mapping[str, str] | None,
+        read_consistency: timedelta,
+        *,
+        pinned: int | None = None,
     ) -> None:
         self.uri = uri
         self.name = name
         self._storage_options = dict(storage_options or {})
         self._read_consistency = read_consistency
+        self._pinned = pinned
         self._opening = asyncio.Lock()
         self._connection: lancedb.AsyncConnection | None = None
         self._table: lancedb.AsyncTable | None = None
@@ -75,6 +86,8 @@ class TableHandle:
             except _FOREIGN as error:
                 if not any(sign in str(error).lower() for sign in _GONE):
                     raise
+                if self._pinned is not None:
+                    raise SnapshotNotFound("what the table held then is not kept any more") from error
                 # Its version was pruned, or the table dropped. Every write here may be repeated.
                 if self._table is table:
                     self._table = self._state = None
@@ -86,6 +99,45 @@ class TableHandle:
         with _translated("created"):
             if await self._open() is None:
                 await self._make(identity)
+
+    async def refresh(self, min_version: int) -> int:
+        """See ports.DocumentTable.refresh; 0 without a table."""
+
+        async def look(table: lancedb.AsyncTable) -> int:
+            seen = int(await table.version())
+            if seen < min_version and self._pinned is None:
+                await table.checkout_latest()
+                seen = int(await table.version())
+            return seen
+
+        deadline = time.monotonic() + REFRESH_S
+        while (seen := await self.run("read", look, lambda: 0)) < min_version:
+            if time.monotonic() > deadline:
+                raise StaleTable(f"the table has no version {min_version} yet; its latest is {seen}")
+            await asyncio.sleep(REFRESH_PAUSE_S)
+        return seen
+
+    async def at(self, as_of: str) -> "TableHandle":
+        """A handle of the version that a snapshot or a time names, and of no other. Raises SnapshotNotFound."""
+
+        async def find(table: lancedb.AsyncTable) -> int:
+            moment = moment_of(as_of)
+            if moment is not None:
+                return version_at(
+                    [(each["version"], _utc(each["timestamp"])) for each in await table.list_versions()], moment
+                )
+            tags = await table.tags.list()
+            if as_of not in tags:
+                raise SnapshotNotFound(f"there is no snapshot {as_of!r}")
+            return int(tags[as_of]["version"])
+
+        def missing() -> int:
+            raise SnapshotNotFound("there is no table yet, and nothing that it held")
+
+        version = await self.run("read", find, missing)
+        view = TableHandle(self.uri, self.name, self._storage_options, self._read_consistency, pinned=version)
+        view._connection = self._connection
+        return view
 
     async def connect(self) -> lancedb.AsyncConnection:
         """The connection of this process."""
@@ -118,7 +170,7 @@ class TableHandle:
             if self._table is None:
                 connection = await self.connect()
                 try:
-                    table = await connection.open_table(self.name)
+                    table = await connection.open_table(self.name, version=self._pinned)
                 except ValueError as error:
                     if "was not found" not in str(error):
                         raise
@@ -138,6 +190,11 @@ class TableHandle:
             # Another process was faster. `exist_ok` is no help: it compares schemas, and raises for another encoder's.
             if "already exists" not in str(error):
                 raise
+
+
+def _utc(naive: datetime) -> datetime:
+    """LanceDB tells the times of versions in UTC, without saying so."""
+    return naive.replace(tzinfo=UTC) if naive.tzinfo is None else naive
 
 
 def not_ready() -> NoReturn:

@@ -46,7 +46,10 @@ class LanceTable:
         storage_options: Mapping[str, str] | None = None,
         read_consistency: timedelta = timedelta(0),
     ) -> None:
-        self._handle = TableHandle(uri, name, storage_options, read_consistency)
+        self._use(TableHandle(uri, name, storage_options, read_consistency))
+
+    def _use(self, handle: TableHandle) -> None:
+        self._handle = handle
         self._counts: tuple[TableState, Mapping[Modality, int]] | None = None
 
     async def info(self) -> TableInfo:
@@ -57,6 +60,18 @@ class LanceTable:
         """Create the table if there is none; two processes may do so at once. Returns the state either way."""
         await self._handle.create(table_identity(encoder))
         return await self.info()
+
+    async def refresh(self, min_version: int) -> int:
+        """See ports.DocumentTable.refresh; whatever `read_consistency` says. Raises StaleTable."""
+        return await self._handle.refresh(min_version)
+
+    async def at(self, as_of: str | None) -> "LanceTable":
+        """See ports.DocumentTable.at. Raises SnapshotNotFound."""
+        if as_of is None:
+            return self
+        view = LanceTable.__new__(LanceTable)
+        view._use(await self._handle.at(as_of))
+        return view
 
     async def maintain(self, keep_versions: timedelta) -> None:
         """Compact, bring the indexes up to date, and drop versions older than `keep_versions`. Readers go on meanwhile.
