@@ -12,9 +12,13 @@ CrossmodalError
 │   └── BodyTooLarge
 ├── NotFound
 │   ├── DocumentNotFound · RouteNotFound
+│   ├── TableNotFound              no table of this name lies beside the one in service
 │   ├── SnapshotNotFound           no snapshot of this name, or no version of this time is kept
 │   ├── ModelNotFound              the request names another model than the service runs
 │   └── PictureNotFound            the document is there, its picture is not
+├── Conflict                       the request is right, and what is there stands against it
+│   ├── SnapshotExists             a snapshot of this name is there already
+│   └── TableConflict              the table is in service, not one of ours, or still read
 ├── MethodNotAllowed
 ├── Unavailable                    right request, wrong moment; repeating it helps
 │   ├── Overloaded · DeadlineExceeded
@@ -111,6 +115,10 @@ class RouteNotFound(NotFound):
     code = "route_not_found"
 
 
+class TableNotFound(NotFound):
+    code = "table_not_found"
+
+
 class SnapshotNotFound(NotFound):
     code = "snapshot_not_found"
 
@@ -121,6 +129,18 @@ class ModelNotFound(NotFound):
 
 class PictureNotFound(NotFound):
     code = "picture_not_found"
+
+
+class Conflict(CrossmodalError):
+    code = "conflict"
+
+
+class SnapshotExists(Conflict):
+    code = "snapshot_exists"
+
+
+class TableConflict(Conflict):
+    code = "table_conflict"
 
 
 class MethodNotAllowed(CrossmodalError):

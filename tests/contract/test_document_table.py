@@ -2,12 +2,12 @@
 
 import asyncio
 import multiprocessing
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import lancedb
 import numpy as np
@@ -29,28 +29,27 @@ from serve_app.errors import (
 from serve_app.ports import DocumentTable
 from serve_app.types import (
     Calibration,
-    EncoderCard,
     FloatVector,
-    ImagePreprocessing,
     Modality,
     PairScores,
     Record,
-    StoredDocument,
 )
+from tests.contract.rows import DIMENSION, ENCODER, MONDAY, TUESDAY, axis, ids_of, near, record, stored
+from tests.emulators import Bucket
 from tests.fakes.table import MemoryTable
 
-DIMENSION = 8
-MONDAY = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
-TUESDAY = MONDAY + timedelta(days=1)
 HOSTILE_IDS = ["a'b\"; --", "' OR '1'='1", "100%_\\", "日本語 ☃ é", "line\nbreak", "${id}", "x" * 512]
-PREPROCESSING = ImagePreprocessing(8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", "shortest", 0)
-ENCODER = EncoderCard("demo", "v1", "f" * 64, DIMENSION, 77, PREPROCESSING, "cpu", "float32", 100.0)
 
 
-@pytest.fixture(params=["memory", "lance"])
+@pytest.fixture(params=["memory", "lance", "s3", "azure"])
 def absent(request: pytest.FixtureRequest, tmp_path: Path) -> DocumentTable:
     """A table that nobody has created yet."""
-    return MemoryTable() if request.param == "memory" else LanceTable(str(tmp_path / "db"))
+    if request.param == "memory":
+        return MemoryTable()
+    if request.param == "lance":
+        return LanceTable(str(tmp_path / "db"))
+    bucket: Bucket = request.getfixturevalue(request.param)
+    return LanceTable(f"{bucket.uri}/{uuid4()}", storage_options=bucket.options)
 
 
 @pytest.fixture
@@ -64,39 +63,6 @@ async def folder(tmp_path: Path) -> str:
     """A LanceDB database with an empty table."""
     await LanceTable(str(tmp_path)).create(ENCODER)
     return str(tmp_path)
-
-
-def axis(position: int) -> FloatVector:
-    return np.eye(DIMENSION, dtype=np.float32)[position]
-
-
-def near(position: int, angle: float) -> FloatVector:
-    """A unit vector `angle` radians away from an axis."""
-    return (np.cos(angle) * axis(position) + np.sin(angle) * axis((position + 1) % DIMENSION)).astype(np.float32)
-
-
-def record(document_id: str, vector: FloatVector | None = None, **changes: Any) -> Record:
-    plain = Record(
-        id=document_id,
-        modality=Modality.TEXT,
-        uri=None,
-        text=f"text of {document_id}",
-        content_sha256="0" * 64,
-        metadata={},
-        vector=axis(0) if vector is None else vector,
-        fingerprint=ENCODER.fingerprint,
-    )
-    return replace(plain, **changes)
-
-
-async def stored(table: DocumentTable, document_id: str) -> StoredDocument:
-    (found,) = await table.get([document_id])
-    assert found is not None
-    return found
-
-
-def ids_of(rows: Sequence[StoredDocument]) -> list[str]:
-    return [row.document.id for row in rows]
 
 
 # --- a table that is not there --------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ class MemoryTable:
             raise StaleTable(f"the table has no version {min_version} yet; its latest is {self.version}")
         return self.version
 
-    async def at(self, as_of: str | None) -> "MemoryTable":
+    async def at(self, as_of: str | None, fingerprint: str | None = None) -> "MemoryTable":
         if as_of is None:
             return self
         moment = moment_of(as_of)
@@ -49,6 +49,17 @@ class MemoryTable:
         if as_of not in self.snapshots:
             raise SnapshotNotFound(f"there is no snapshot {as_of!r}")
         return self._versions[self.snapshots[as_of]][1]
+
+    def committed_at(self, version: int) -> datetime:
+        return self._versions[version][0]
+
+    def uris(self) -> set[str]:
+        return {row.document.uri for row in self._rows.values() if row.document.uri is not None}
+
+    def become(self, view: "MemoryTable") -> int:
+        """A new version with the rows and the calibration of an old one."""
+        self._rows, self._calibration = dict(view._rows), view._calibration
+        return self._commit()
 
     def _commit(self) -> int:
         """A new version, which `at` finds again."""
