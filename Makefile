@@ -27,6 +27,7 @@ serve: $(VENV)/.ready
 
 test: $(VENV)/.ready-dev
 	@$(BROWSER)
+	@$(RUN) -m tests.emulators
 	@$(RUN) -m pytest
 
 check: $(VENV)/.ready-dev

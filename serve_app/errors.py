@@ -12,12 +12,18 @@ CrossmodalError
 │   └── BodyTooLarge
 ├── NotFound
 │   ├── DocumentNotFound · RouteNotFound
+│   ├── TableNotFound              no table of this name lies beside the one in service
+│   ├── SnapshotNotFound           no snapshot of this name, or no version of this time is kept
 │   ├── ModelNotFound              the request names another model than the service runs
 │   └── PictureNotFound            the document is there, its picture is not
+├── Conflict                       the request is right, and what is there stands against it
+│   ├── SnapshotExists             a snapshot of this name is there already
+│   └── TableConflict              the table is in service, not one of ours, or still read
 ├── MethodNotAllowed
 ├── Unavailable                    right request, wrong moment; repeating it helps
 │   ├── Overloaded · DeadlineExceeded
 │   ├── NotReady
+│   ├── StaleTable                 no version of the table is as new as the one asked for
 │   └── StorageUnavailable
 ├── FingerprintMismatch            the table was built with another encoder
 ├── ModelUnavailable               weights missing, damaged or not those asked for
@@ -109,12 +115,32 @@ class RouteNotFound(NotFound):
     code = "route_not_found"
 
 
+class TableNotFound(NotFound):
+    code = "table_not_found"
+
+
+class SnapshotNotFound(NotFound):
+    code = "snapshot_not_found"
+
+
 class ModelNotFound(NotFound):
     code = "model_not_found"
 
 
 class PictureNotFound(NotFound):
     code = "picture_not_found"
+
+
+class Conflict(CrossmodalError):
+    code = "conflict"
+
+
+class SnapshotExists(Conflict):
+    code = "snapshot_exists"
+
+
+class TableConflict(Conflict):
+    code = "table_conflict"
 
 
 class MethodNotAllowed(CrossmodalError):
@@ -135,6 +161,10 @@ class DeadlineExceeded(Unavailable):
 
 class NotReady(Unavailable):
     code = "not_ready"
+
+
+class StaleTable(Unavailable):
+    code = "stale_table"
 
 
 class StorageUnavailable(Unavailable):

@@ -22,7 +22,9 @@ from serve_app.types import (
     Pixels,
     Record,
     SearchPage,
+    Snapshot,
     StoredDocument,
+    TableEntry,
     TableInfo,
     UpsertOutcome,
     VectorQuery,
@@ -176,9 +178,61 @@ class DocumentTable(Protocol):
         """Up to `limit` raw vectors of this modality, spread over the table; the same table version gives the same sample."""
         ...
 
+    async def refresh(self, min_version: int) -> int:
+        """Look for newer versions until the view is at least that new; returns the version seen. Raises StaleTable.
+
+        Short enough to wait for inside a request: a version that was acknowledged is there at once.
+        """
+        ...
+
+    async def at(self, as_of: str | None, fingerprint: str | None = None) -> "DocumentTable":
+        """The table as it was: by the name of a snapshot, or at an ISO 8601 time. Raises SnapshotNotFound.
+
+        Read-only, and the same rows for as long as it is used. None: the table of today, whose rows change but which no switch
+        of tables takes away. `fingerprint`: the table last in service for that encoder, if there was one; else the caller
+        finds by its `info` that it belongs to another.
+        """
+        ...
+
     async def calibration(self) -> Calibration: ...
 
     async def store_calibration(self, calibration: Calibration) -> None: ...
+
+
+class TableKeeping(Protocol):
+    """Snapshots of the table, and the tables that lie beside it. All are right while others read and write."""
+
+    async def create_snapshot(self, name: str) -> Snapshot:
+        """Keep the table as it is now. Raises SnapshotExists, InvalidRequest, NotReady."""
+        ...
+
+    async def snapshots(self) -> list[Snapshot]:
+        """Of all tables, the oldest first."""
+        ...
+
+    async def restore_snapshot(self, name: str) -> int:
+        """A new version that is like the snapshot; what was written since stays in the versions between.
+
+        Raises SnapshotNotFound, TableConflict if it is one of another table.
+        """
+        ...
+
+    async def delete_snapshot(self, name: str) -> None:
+        """Raises SnapshotNotFound."""
+        ...
+
+    async def tables(self) -> list[TableEntry]:
+        """The table in service and those beside it, by name."""
+        ...
+
+    async def use_table(self, name: str) -> int:
+        """Take a table into service; readers follow by themselves. Returns its first version. Raises TableNotFound."""
+        ...
+
+    async def drop_table(self, name: str, unread_for: timedelta) -> None:
+        """Remove a table for good. Raises TableNotFound; TableConflict while it is in service, was so within
+        `unread_for`, or has snapshots."""
+        ...
 
 
 class MaintainedTable(DocumentTable, Protocol):

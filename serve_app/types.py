@@ -244,6 +244,8 @@ class SearchRequest:
     limit: int = 10
     modalities: tuple[Modality, ...] = tuple(Modality)
     ranking: Ranking | None = None
+    min_table_version: int = 0  # that of a write which the search has to see
+    as_of: str | None = None  # the name of a snapshot, or an ISO 8601 time: search what the table held then
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +259,8 @@ class VectorQuery:
     limit: int
     ranking: Ranking | None = None
     exclude_id: str | None = None
+    min_table_version: int = 0
+    as_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,12 +363,36 @@ class TableInfo:
     """The state of the table; `version` 0 and no fingerprint while it does not exist."""
 
     uri: str
-    version: int
+    version: int  # grows with every commit, and on through a change of tables
     counts: Mapping[Modality, int]
     fingerprint: str | None
     model: str | None  # "name (pretrained)" of the encoder that the table belongs to
     dimension: int | None
     calibration_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state of the table that has a name and stays. `table_version` is its version, in the numbers of today."""
+
+    name: str
+    table: str
+    table_version: int
+    created_at: datetime
+    documents: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableEntry:
+    """A table in service, or beside it. `since`: when it was last taken into service; None: never."""
+
+    name: str
+    in_service: bool
+    since: datetime | None
+    documents: int
+    fingerprint: str
+    model: str
 
 
 @dataclass(frozen=True, slots=True)

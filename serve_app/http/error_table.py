@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 from serve_app.errors import (
     BodyTooLarge,
+    Conflict,
     CrossmodalError,
     DeadlineExceeded,
     FingerprintMismatch,
@@ -37,6 +38,7 @@ STATUS: Mapping[type[BaseException], int] = {
     BodyTooLarge: 413,
     NotFound: 404,
     MethodNotAllowed: 405,
+    Conflict: 409,
     Unavailable: 503,
     DeadlineExceeded: 504,
     FingerprintMismatch: 503,  # nothing the client sends can help; the operator has to act

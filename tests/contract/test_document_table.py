@@ -2,12 +2,12 @@
 
 import asyncio
 import multiprocessing
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import lancedb
 import numpy as np
@@ -22,33 +22,34 @@ from serve_app.errors import (
     InvalidRequest,
     InvalidVector,
     NotReady,
+    SnapshotNotFound,
+    StaleTable,
     StorageUnavailable,
 )
 from serve_app.ports import DocumentTable
 from serve_app.types import (
     Calibration,
-    EncoderCard,
     FloatVector,
-    ImagePreprocessing,
     Modality,
     PairScores,
     Record,
-    StoredDocument,
 )
+from tests.contract.rows import DIMENSION, ENCODER, MONDAY, TUESDAY, axis, ids_of, near, record, stored
+from tests.emulators import Bucket
 from tests.fakes.table import MemoryTable
 
-DIMENSION = 8
-MONDAY = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
-TUESDAY = MONDAY + timedelta(days=1)
 HOSTILE_IDS = ["a'b\"; --", "' OR '1'='1", "100%_\\", "日本語 ☃ é", "line\nbreak", "${id}", "x" * 512]
-PREPROCESSING = ImagePreprocessing(8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", "shortest", 0)
-ENCODER = EncoderCard("demo", "v1", "f" * 64, DIMENSION, 77, PREPROCESSING, "cpu", "float32", 100.0)
 
 
-@pytest.fixture(params=["memory", "lance"])
+@pytest.fixture(params=["memory", "lance", "s3", "azure"])
 def absent(request: pytest.FixtureRequest, tmp_path: Path) -> DocumentTable:
     """A table that nobody has created yet."""
-    return MemoryTable() if request.param == "memory" else LanceTable(str(tmp_path / "db"))
+    if request.param == "memory":
+        return MemoryTable()
+    if request.param == "lance":
+        return LanceTable(str(tmp_path / "db"))
+    bucket: Bucket = request.getfixturevalue(request.param)
+    return LanceTable(f"{bucket.uri}/{uuid4()}", storage_options=bucket.options)
 
 
 @pytest.fixture
@@ -62,39 +63,6 @@ async def folder(tmp_path: Path) -> str:
     """A LanceDB database with an empty table."""
     await LanceTable(str(tmp_path)).create(ENCODER)
     return str(tmp_path)
-
-
-def axis(position: int) -> FloatVector:
-    return np.eye(DIMENSION, dtype=np.float32)[position]
-
-
-def near(position: int, angle: float) -> FloatVector:
-    """A unit vector `angle` radians away from an axis."""
-    return (np.cos(angle) * axis(position) + np.sin(angle) * axis((position + 1) % DIMENSION)).astype(np.float32)
-
-
-def record(document_id: str, vector: FloatVector | None = None, **changes: Any) -> Record:
-    plain = Record(
-        id=document_id,
-        modality=Modality.TEXT,
-        uri=None,
-        text=f"text of {document_id}",
-        content_sha256="0" * 64,
-        metadata={},
-        vector=axis(0) if vector is None else vector,
-        fingerprint=ENCODER.fingerprint,
-    )
-    return replace(plain, **changes)
-
-
-async def stored(table: DocumentTable, document_id: str) -> StoredDocument:
-    (found,) = await table.get([document_id])
-    assert found is not None
-    return found
-
-
-def ids_of(rows: Sequence[StoredDocument]) -> list[str]:
-    return [row.document.id for row in rows]
 
 
 # --- a table that is not there --------------------------------------------------------------------------------------
@@ -337,6 +305,36 @@ async def test_a_calibration_comes_back_bit_for_bit_and_outlives_later_writes(ta
     assert (await stored(table, "a")).fingerprint == ENCODER.fingerprint
 
 
+# --- newer and older views ------------------------------------------------------------------------------------------
+
+
+async def test_a_view_is_at_least_as_new_as_asked_or_says_that_it_cannot_be(table: DocumentTable) -> None:
+    written = await table.upsert([record("a")], {}, MONDAY)
+    assert await table.refresh(0) == await table.refresh(written) == written
+    with pytest.raises(StaleTable, match=f"no version {written + 1} yet"):
+        await table.refresh(written + 1)
+
+
+async def test_the_table_can_be_read_as_it_was_at_a_time(table: DocumentTable) -> None:
+    await table.upsert([record("a"), record("b", axis(1))], {}, MONDAY)
+    between = datetime.now(UTC)
+    await table.upsert([record("a", axis(5), text="another")], {"a": MONDAY}, TUESDAY)
+    await table.delete(["b"])
+    then = await table.at(between.isoformat())
+    assert (await stored(then, "a")).document.text == "text of a"
+    assert ids_of((await then.nearest(axis(1)[np.newaxis], Modality.TEXT, 5))[0]) == ["b", "a"]
+    assert (await then.info()).counts[Modality.TEXT] == 2
+    assert await table.get(["b"]) == [None]
+    assert (await (await table.at(None)).info()) == await table.info()
+
+
+@pytest.mark.parametrize("as_of", ["2026-01-01", "nobody"])
+async def test_what_the_table_never_kept_is_not_found(table: DocumentTable, as_of: str) -> None:
+    await table.upsert([record("a")], {}, MONDAY)
+    with pytest.raises(SnapshotNotFound):
+        await table.at(as_of)
+
+
 # --- LanceDB alone: several handles, several processes --------------------------------------------------------------
 
 
@@ -366,6 +364,15 @@ async def test_a_reader_may_be_stale_for_as_long_as_it_was_told(folder: str) -> 
     await writer.upsert([record("a")], {}, MONDAY)
     assert (await reader.info()).version == before
     await asyncio.sleep(0.4)
+    assert (await stored(reader, "a")).document.id == "a"
+
+
+async def test_a_stale_reader_can_be_told_to_look_again(folder: str) -> None:
+    reader, writer = LanceTable(folder, read_consistency=timedelta(hours=1)), LanceTable(folder)
+    await reader.info()
+    version = await writer.upsert([record("a")], {}, MONDAY)
+    assert await reader.get(["a"]) == [None]
+    assert await reader.refresh(version) == version
     assert (await stored(reader, "a")).document.id == "a"
 
 

@@ -4,10 +4,12 @@ The contract suite (tests/contract/test_document_table.py) runs on both; a test 
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from copy import copy
+from datetime import UTC, datetime
 
 import numpy as np
 
+from serve_app.core.history import moment_of, version_at
 from serve_app.core.records import (
     TableIdentity,
     calibration_from_json,
@@ -19,7 +21,7 @@ from serve_app.core.records import (
     spread,
     table_identity,
 )
-from serve_app.errors import NotReady
+from serve_app.errors import NotReady, SnapshotNotFound, StaleTable
 from serve_app.types import Calibration, EncoderCard, FloatMatrix, Modality, Record, StoredDocument, TableInfo
 
 
@@ -30,6 +32,42 @@ class MemoryTable:
         self._identity: TableIdentity | None = None
         self._rows: dict[str, StoredDocument] = {}
         self._calibration = calibration_from_json(None)
+        self._versions: dict[int, tuple[datetime, MemoryTable]] = {}
+        self.snapshots: dict[str, int] = {}
+
+    async def refresh(self, min_version: int) -> int:
+        if self.version < min_version:
+            raise StaleTable(f"the table has no version {min_version} yet; its latest is {self.version}")
+        return self.version
+
+    async def at(self, as_of: str | None, fingerprint: str | None = None) -> "MemoryTable":
+        if as_of is None:
+            return self
+        moment = moment_of(as_of)
+        if moment is not None:
+            return self._versions[version_at([(each, when) for each, (when, _) in self._versions.items()], moment)][1]
+        if as_of not in self.snapshots:
+            raise SnapshotNotFound(f"there is no snapshot {as_of!r}")
+        return self._versions[self.snapshots[as_of]][1]
+
+    def committed_at(self, version: int) -> datetime:
+        return self._versions[version][0]
+
+    def uris(self) -> set[str]:
+        return {row.document.uri for row in self._rows.values() if row.document.uri is not None}
+
+    def become(self, view: "MemoryTable") -> int:
+        """A new version with the rows and the calibration of an old one."""
+        self._rows, self._calibration = dict(view._rows), view._calibration
+        return self._commit()
+
+    def _commit(self) -> int:
+        """A new version, which `at` finds again."""
+        self.version += 1
+        view = copy(self)
+        view._rows = dict(self._rows)
+        self._versions[self.version] = (datetime.now(UTC), view)
+        return self.version
 
     async def info(self) -> TableInfo:
         counts = {modality: len(self._of(modality)) for modality in Modality}
@@ -46,7 +84,7 @@ class MemoryTable:
     async def create(self, encoder: EncoderCard) -> TableInfo:
         if self._identity is None:
             self._identity = table_identity(encoder)
-            self.version = 1
+            self._commit()
         return await self.info()
 
     async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]:
@@ -71,7 +109,7 @@ class MemoryTable:
         written = rows_to_documents(records_to_rows(records, identity, created_at, now))
         if written:
             self._rows.update({row.document.id: row for row in written})
-            self.version += 1
+            self._commit()
         return self.version
 
     async def delete(self, ids: Sequence[str]) -> int:
@@ -79,8 +117,7 @@ class MemoryTable:
         doomed = self._rows.keys() & set(ids)
         for document_id in doomed:
             del self._rows[document_id]
-        self.version += bool(doomed)
-        return self.version
+        return self._commit() if doomed else self.version
 
     async def sample(self, modality: Modality, limit: int) -> FloatMatrix:
         if self._identity is None:
@@ -96,7 +133,7 @@ class MemoryTable:
         self._existing()
         # There and back, as the real table does it: a test cannot change a stored value through its own reference.
         self._calibration = calibration_from_json(calibration_to_json(calibration))
-        self.version += 1
+        self._commit()
 
     def _of(self, modality: Modality) -> list[StoredDocument]:
         return [row for row in self._rows.values() if row.document.modality is modality]

@@ -1,64 +1,54 @@
-"""One Lance table, opened on first use, shared by everything in the process; LanceDB's errors become ours here.
+"""The table that work is done on: the one in service, whichever that is at the moment, or one that was named.
 
-Knows which encoder the table belongs to and what its schema says; knows nothing of rows.
+Knows which encoder a table belongs to and how new a view of it is; knows nothing of rows.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+import logging
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import NoReturn, TypeVar
 
 import lancedb
-import pyarrow as pa
 
-from serve_app.core.records import (
-    TableIdentity,
-    calibration_from_json,
-    identity_of,
-    table_schema,
-)
-from serve_app.errors import NotReady, StorageUnavailable
+from serve_app.adapters.lance_table.catalogue import PRIMARY_KEY, Catalogue
+from serve_app.adapters.lance_table.database import CALIBRATION_KEY, FOREIGN, Database, OpenTable, is_gone, translated
+from serve_app.core.records import TableIdentity, table_schema
+from serve_app.errors import NotReady, SnapshotNotFound, StaleTable, TableConflict
 from serve_app.types import Calibration
 
-T = TypeVar("T")
+__all__ = ["CALIBRATION_KEY", "TableHandle", "TableState", "not_ready"]
 
-# The unenforced primary key, as `set_unenforced_primary_key` writes it. Set with the schema, it is there from the first
-# version on: no writer can come between creation and a second commit.
-_PRIMARY_KEY = {b"lance-schema:unenforced-primary-key:position": b"1"}
-# On the vector field: LanceDB updates the metadata of fields in one commit, and that of the schema not at all.
-CALIBRATION_KEY = "crossmodal.calibration"
-# LanceDB has no error classes of its own: it raises these.
-_FOREIGN = (ValueError, RuntimeError, OSError, pa.ArrowException)
-_GONE = ("not found", "no longer exists")
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+# A version that was acknowledged is there at once; the rest is for storage whose listings lag.
+REFRESH_S, REFRESH_PAUSE_S = 0.2, 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """What the schema said at a version."""
+    """What the schema said at a version: `version` is the users' number, `lance_version` LanceDB's (see catalogue.py)."""
 
+    table: str
     version: int
+    lance_version: int
     identity: TableIdentity
     calibration: Calibration
 
 
 class TableHandle:
-    """Opens, and runs work on the open table. Not picklable once used: it lives in one process and one event loop.
-
-    `uri`: a folder or s3://, gs://, az://. `read_consistency`: how old a view may be; zero looks before every read.
-    """
+    """Runs work on an open table. `name`: None follows what is in service. `pinned`: LanceDB's number of one version."""
 
     def __init__(
-        self, uri: str, name: str, storage_options: Mapping[str, str] | None, read_consistency: timedelta
+        self, database: Database, catalogue: Catalogue, *, name: str | None = None, pinned: int | None = None
     ) -> None:
-        self.uri = uri
-        self.name = name
-        self._storage_options = dict(storage_options or {})
-        self._read_consistency = read_consistency
-        self._opening = asyncio.Lock()
-        self._connection: lancedb.AsyncConnection | None = None
-        self._table: lancedb.AsyncTable | None = None
+        self.uri = database.uri
+        self._database = database
+        self._catalogue = catalogue
+        self._name = name
+        self._pinned = pinned
         self._state: TableState | None = None
 
     async def run(self, done: str, work: Callable[[lancedb.AsyncTable], Awaitable[T]], missing: Callable[[], T]) -> T:
@@ -66,87 +56,111 @@ class TableHandle:
 
         `done` says what `work` does, for the message of StorageUnavailable: "the table could not be read".
         """
-        with _translated(done):
-            table = await self._open()
-            if table is None:
+        with translated(done):
+            opened = await self._open()
+            if opened is None:
                 return missing()
             try:
-                return await work(table)
-            except _FOREIGN as error:
-                if not any(sign in str(error).lower() for sign in _GONE):
+                return await work(opened.lance)
+            except FOREIGN as error:
+                if not is_gone(error):
                     raise
-                # Its version was pruned, or the table dropped. Every write here may be repeated.
-                if self._table is table:
-                    self._table = self._state = None
-            table = await self._open()
-            return missing() if table is None else await work(table)
+                self._database.forget(opened)
+                if self._pinned is not None:
+                    raise SnapshotNotFound("what the table held then is not kept any more") from error
+            # Its version was pruned, or the table dropped. Every write here may be repeated.
+            await self._catalogue.refresh()
+            opened = await self._open()
+            return missing() if opened is None else await work(opened.lance)
 
     async def create(self, identity: TableIdentity) -> None:
-        """Create the table if there is none; two processes may do so at once."""
-        with _translated("created"):
-            if await self._open() is None:
-                await self._make(identity)
+        """Create the table if there is none; two processes may do so at once. In service, unless this handle has a name."""
+        with translated("created"):
+            opened = await self._open()
+            if opened is None:
+                await self._make(await self.current(), identity)
+            if self._name is None:
+                await self._enter()
 
-    async def connect(self) -> lancedb.AsyncConnection:
-        """The connection of this process."""
-        if self._connection is None:
-            self._connection = await lancedb.connect_async(
-                self.uri,
-                read_consistency_interval=self._read_consistency,
-                storage_options=self._storage_options or None,
-            )
-        return self._connection
+    async def refresh(self, min_version: int) -> int:
+        """See ports.DocumentTable.refresh; 0 without a table."""
+
+        async def look(table: lancedb.AsyncTable) -> int:
+            seen = self.served(table, await table.version())
+            if seen < min_version and self._pinned is None:
+                await table.checkout_latest()  # type: ignore[no-untyped-call]
+                seen = self.served(table, await table.version())
+            return seen
+
+        deadline = time.monotonic() + REFRESH_S
+        while (seen := await self.run("read", look, lambda: 0)) < min_version:
+            if time.monotonic() > deadline:
+                raise StaleTable(f"the table has no version {min_version} yet; its latest is {seen}")
+            with translated("read"):
+                # The version may be that of another table, which was taken into service since.
+                await self._catalogue.refresh()
+            await asyncio.sleep(REFRESH_PAUSE_S if seen else 0)
+        return seen
 
     async def state(self, table: lancedb.AsyncTable) -> TableState:
         """What the schema says now. Read once per version."""
-        version = await table.version()
-        if self._state is None or self._state.version != version:
-            schema = await table.schema()
-            stored = (schema.field("vector").metadata or {}).get(CALIBRATION_KEY.encode())
-            calibration = calibration_from_json(stored.decode() if stored else None)
-            self._state = TableState(version, identity_of(schema), calibration)
+        opened = self._opened(table)
+        found = await self._database.state(opened)
+        version = self.served(table, found.version)
+        if self._state is None or (self._state.table, self._state.version) != (opened.name, version):
+            self._state = TableState(opened.name, version, found.version, found.identity, found.calibration)
         return self._state
 
     async def identity(self, table: lancedb.AsyncTable) -> TableIdentity:
         """Whose table it is; as last seen, since a table never changes its encoder or its dimension."""
-        return (self._state or await self.state(table)).identity
+        opened = self._opened(table)
+        return (opened.state or await self._database.state(opened)).identity
 
-    async def _open(self) -> lancedb.AsyncTable | None:
-        if self._table is not None:
-            return self._table
-        async with self._opening:
-            if self._table is None:
-                connection = await self.connect()
-                try:
-                    table = await connection.open_table(self.name)
-                except ValueError as error:
-                    if "was not found" not in str(error):
-                        raise
-                    return None
-                # Before anything is read as if it were ours.
-                identity_of(await table.schema())
-                self._table = table
-            return self._table
+    def served(self, table: lancedb.AsyncTable, lance_version: int) -> int:
+        """The users' number of a version, from LanceDB's."""
+        return self._catalogue.first_version(table.name) + int(lance_version)
 
-    async def _make(self, identity: TableIdentity) -> None:
+    async def pinned(self, table: lancedb.AsyncTable, lance_version: int) -> lancedb.AsyncTable:
+        """A handle on this table that stays at one version."""
+        return await (await self._database.connect()).open_table(table.name, version=lance_version)
+
+    async def current(self) -> str:
+        """LanceDB's name of the table that work is done on."""
+        return self._name or await self._catalogue.in_service()
+
+    async def _open(self) -> OpenTable | None:
+        return await self._database.open(await self.current(), self._pinned)
+
+    def _opened(self, table: lancedb.AsyncTable) -> OpenTable:
+        return self._database.opened(table, self._pinned)
+
+    async def _make(self, name: str, identity: TableIdentity) -> None:
         schema = table_schema(identity)
-        keyed = schema.set(0, schema.field(0).with_metadata(_PRIMARY_KEY))
-        connection = await self.connect()
+        keyed = schema.set(0, schema.field(0).with_metadata(PRIMARY_KEY))
+        connection = await self._database.connect()
         try:
-            await connection.create_table(self.name, schema=keyed)
-        except _FOREIGN as error:
+            await connection.create_table(name, schema=keyed)
+        except FOREIGN as error:
             # Another process was faster. `exist_ok` is no help: it compares schemas, and raises for another encoder's.
             if "already exists" not in str(error):
                 raise
 
+    async def _enter(self) -> None:
+        """Have the table in the log, so that replicas look there from the first day on."""
+        name = await self.current()
+        opened = await self._database.open(name)
+        if opened is None:
+            return
+        fingerprint = (await self._database.state(opened)).identity.fingerprint
+        entries = await self._catalogue.entries()
+        if entries and (entries[-1].table, entries[-1].fingerprint) == (name, fingerprint):
+            return
+        try:
+            # Where the log names another encoder, the table was dropped and made again: its versions begin anew.
+            await self._catalogue.append(name, fingerprint, entries[-1].first_version if entries else 0)
+        except TableConflict:
+            log.info("another process has entered the table %s", name)
+
 
 def not_ready() -> NoReturn:
     raise NotReady("the table does not exist yet; it is created when the service starts with its encoder")
-
-
-@contextmanager
-def _translated(done: str) -> Iterator[None]:
-    try:
-        yield
-    except _FOREIGN as error:
-        raise StorageUnavailable(f"the table could not be {done}: its storage failed") from error

@@ -5,6 +5,7 @@ ranking, of HTTP, or of whether the table's encoder is the right one: the caller
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,10 @@ import numpy as np
 import pyarrow as pa
 from lancedb.index import Bitmap, BTree
 
+from serve_app.adapters.lance_table.catalogue import Catalogue
+from serve_app.adapters.lance_table.database import Database, translated
 from serve_app.adapters.lance_table.handle import CALIBRATION_KEY, TableHandle, TableState, not_ready
+from serve_app.adapters.lance_table.keeping import LanceKeeping
 from serve_app.core.ranking import empty_calibration
 from serve_app.core.records import (
     COLUMNS,
@@ -26,10 +30,12 @@ from serve_app.core.records import (
     table_identity,
     vectors_of,
 )
+from serve_app.errors import InvalidRequest
 from serve_app.types import Calibration, EncoderCard, FloatMatrix, Modality, Record, StoredDocument, TableInfo
 
 _INDEXES: Mapping[str, Any] = {"id": BTree, "modality": Bitmap}
 _IDS_PER_READ = 1000
+_VIEWS = 8
 
 
 class LanceTable:
@@ -46,8 +52,13 @@ class LanceTable:
         storage_options: Mapping[str, str] | None = None,
         read_consistency: timedelta = timedelta(0),
     ) -> None:
-        self._handle = TableHandle(uri, name, storage_options, read_consistency)
+        database = Database(uri, storage_options, read_consistency)
+        self._catalogue = Catalogue(database, name)
+        self._database = database
+        self.keeping = LanceKeeping(database, self._catalogue)
+        self._handle = TableHandle(database, self._catalogue)
         self._counts: tuple[TableState, Mapping[Modality, int]] | None = None
+        self._views: dict[tuple[str, int | None], LanceTable] = {}
 
     async def info(self) -> TableInfo:
         """The state of the table as this handle sees it; version 0 while there is none."""
@@ -57,6 +68,25 @@ class LanceTable:
         """Create the table if there is none; two processes may do so at once. Returns the state either way."""
         await self._handle.create(table_identity(encoder))
         return await self.info()
+
+    async def refresh(self, min_version: int) -> int:
+        """See ports.DocumentTable.refresh; whatever `read_consistency` says. Raises StaleTable."""
+        return await self._handle.refresh(min_version)
+
+    async def at(self, as_of: str | None, fingerprint: str | None = None) -> "LanceTable":
+        """See ports.DocumentTable.at. Raises SnapshotNotFound."""
+        with translated("read"):
+            if as_of is None:
+                return self._view(await self._catalogue.in_service(fingerprint), None)
+            return self._view(*await self.keeping.find(as_of, fingerprint))
+
+    def beside(self, name: str) -> "LanceTable":
+        """The table of this name, to be created and filled while another one is in service: `documents.rebuilt`."""
+        if not name.startswith(f"{self._catalogue.name}."):
+            raise InvalidRequest(
+                f"the name of a table beside {self._catalogue.name} begins with {self._catalogue.name}."
+            )
+        return self._view(name, None)
 
     async def maintain(self, keep_versions: timedelta) -> None:
         """Compact, bring the indexes up to date, and drop versions older than `keep_versions`. Readers go on meanwhile.
@@ -101,8 +131,7 @@ class LanceTable:
         async def read(table: lancedb.AsyncTable) -> FloatMatrix:
             state = await self._handle.state(table)
             # A handle of its own, pinned: row ids mean nothing in another version.
-            connection = await self._handle.connect()
-            pinned = await connection.open_table(self._handle.name, version=state.version)
+            pinned = await self._handle.pinned(table, state.lance_version)
             found = await pinned.query().where(_modality_is(modality)).select([]).with_row_id().to_arrow()
             row_ids = np.sort(found.column("_rowid").to_numpy())
             chosen = row_ids[spread(len(row_ids), limit)].tolist()
@@ -134,7 +163,7 @@ class LanceTable:
         async def write(table: lancedb.AsyncTable) -> int:
             merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
             # Only the primary key without an index notices that another writer inserted the same new id meanwhile.
-            return int((await merge.use_index(False).execute(rows)).version)
+            return self._handle.served(table, (await merge.use_index(False).execute(rows)).version)
 
         return await self._handle.run("written", write, not_ready)
 
@@ -143,7 +172,8 @@ class LanceTable:
         present = [found for rows in await self._find(ids, ["id"]) for found in rows.column("id").to_pylist()]
 
         async def write(table: lancedb.AsyncTable) -> int:
-            return int((await table.delete(_ids_are(present))).version if present else await table.version())
+            version = (await table.delete(_ids_are(present))).version if present else await table.version()
+            return self._handle.served(table, version)
 
         return await self._handle.run("written", write, lambda: 0)
 
@@ -177,6 +207,17 @@ class LanceTable:
             dimension=state.identity.dimension,
             calibration_version=state.calibration.version,
         )
+
+    def _view(self, name: str, pinned: int | None) -> "LanceTable":
+        """One for each table and version, so that what it has counted is counted once."""
+        view = self._views.get((name, pinned))
+        if view is None:
+            while len(self._views) >= _VIEWS:
+                del self._views[next(iter(self._views))]
+            view = self._views[name, pinned] = copy(self)
+            view._handle = TableHandle(self._database, self._catalogue, name=name, pinned=pinned)
+            view._counts = None
+        return view
 
     def _no_info(self) -> TableInfo:
         return TableInfo(self._handle.uri, 0, dict.fromkeys(Modality, 0), None, None, None, calibration_version=0)
