@@ -42,11 +42,12 @@ class EncoderConfig(Section):
         default="never",
         description="`auto`: at the start, measure compiled towers and CUDA graphs by size of batch, and keep what is faster.",
     )
-    max_batch_size: int = Field(
+    max_batch_texts: int = Field(default=32, ge=1, description="Most texts that go through the text tower at once.")
+    max_batch_pictures: int = Field(
         default=16,
         ge=1,
-        description="Most items that go through a tower at once. A GPU wants more; two cores gain nothing beyond 16, and "
-        "while one half of 32 requests is encoded, the other is read.",
+        description="Most pictures that go through the image tower at once. A GPU wants more; two cores gain nothing beyond 16, "
+        "and while one half of 32 is encoded, the other is read.",
     )
     max_queued_items: int = Field(default=1024, ge=1, description="Items that may wait in a replica; more are refused.")
     max_wait_s: float = Field(

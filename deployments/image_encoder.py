@@ -16,11 +16,11 @@ class ImageEncoder:
 
         tower = load_image_tower(**tower_arguments(encoder), threads=encoder.threads or whole_cpus())
         if encoder.compile == "auto":
-            tower.warm_up(encoder.max_batch_size)
+            tower.warm_up(encoder.max_batch_pictures)
         self._card = tower.card
         self._service = EncodingService[Pixels].of_tower(
             tower,
-            max_batch_size=encoder.max_batch_size,
+            max_batch_size=encoder.max_batch_pictures,
             max_queued_items=encoder.max_queued_items,
             max_wait_s=encoder.max_wait_s,
             observe=batch_metrics("image_encoder"),

@@ -21,11 +21,11 @@ class TextEncoder:
             max_word_characters=text.max_word_characters,
         )
         if encoder.compile == "auto":
-            tower.warm_up(encoder.max_batch_size)
+            tower.warm_up(encoder.max_batch_texts)
         self._card = tower.card
         self._service = EncodingService[str].of_tower(
             tower,
-            max_batch_size=encoder.max_batch_size,
+            max_batch_size=encoder.max_batch_texts,
             max_queued_items=encoder.max_queued_items,
             max_wait_s=encoder.max_wait_s,
             observe=batch_metrics("text_encoder"),

@@ -17,10 +17,13 @@ def chosen_device(wanted: str) -> str:
     return wanted
 
 
-def chosen_precision(wanted: str, device: str) -> str:
-    """`auto` becomes bfloat16 where the device computes in it, else float32. Raises ModelUnavailable for an unknown one."""
+def chosen_precision(wanted: str, device: str, *, sensitive: bool = False) -> str:
+    """`auto` becomes bfloat16 where the device computes in it, else float32; float32 for a tower that is `sensitive` to it.
+
+    Raises ModelUnavailable for an unknown one.
+    """
     if wanted == "auto":
-        return "bfloat16" if computes_in_bfloat16(device) else "float32"
+        return "bfloat16" if computes_in_bfloat16(device) and not sensitive else "float32"
     if wanted not in OPEN_CLIP_PRECISIONS:
         raise ModelUnavailable(f"there is no precision {wanted!r}; there are {', '.join(OPEN_CLIP_PRECISIONS)}")
     return wanted

@@ -36,9 +36,9 @@ def test_architecture_and_weights_agree_on_quickgelu(profile: str) -> None:
 @profile
 def test_a_batch_is_a_power_of_two_that_a_call_can_fill(profile: str) -> None:
     config = load(profile)
-    size = config.encoder.max_batch_size
-    assert size & (size - 1) == 0
-    assert 8 <= size <= config.calls.max_batch_size
+    for size in (config.encoder.max_batch_texts, config.encoder.max_batch_pictures):
+        assert size & (size - 1) == 0
+        assert 8 <= size <= config.calls.max_batch_size
 
 
 def test_no_two_profiles_share_a_table_or_a_store() -> None:
