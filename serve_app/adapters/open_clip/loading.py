@@ -105,7 +105,9 @@ def _load(
     shown = _shown(model, pretrained)
     try:
         checkpoint = find(model, pretrained)
-        how = chosen_precision(precision, where, sensitive=tower == "image" and has_resnet(checkpoint.model_cfg))
+        how = chosen_precision(
+            precision, where, sensitive=tower == "image" and loses_in_half_precision(checkpoint.model_cfg)
+        )
         loaded, scale = load_tower(checkpoint, tower, OPEN_CLIP_PRECISIONS[how], where)
         preprocessing = preprocessing_of(checkpoint, loaded.visual.image_size)
         fingerprint = fingerprint_of(checkpoint, preprocessing, sha256)
@@ -134,14 +136,15 @@ def preprocessing_of(checkpoint: Checkpoint, image_size: int | tuple[int, int]) 
     return image_preprocessing({**cfg, "size": image_size})
 
 
-def has_resnet(model_cfg: Mapping[str, Any]) -> bool:
-    """Whether the image tower is a ResNet, OpenCLIP's own (several depths for `layers`) or timm's.
+def loses_in_half_precision(model_cfg: Mapping[str, Any]) -> bool:
+    """Whether the image tower is a ResNet, OpenCLIP's own (several depths for `layers`) or timm's, or MobileCLIP's FastViT.
 
-    Its many convolutions without normalisation in between add up the roundings of half precision: with random weights the cosine
-    to float32 is 0.95, where transformers, ConvNeXt and MobileCLIP keep 0.9997.
+    Their many convolutions add up the roundings of bfloat16: with random weights the cosine to float32 is 0.95 and 0.997, where
+    transformers and ConvNeXt keep 0.9997 (`make parity PRECISION=bfloat16`).
     """
     vision = model_cfg["vision_cfg"]
-    return isinstance(vision.get("layers"), list | tuple) or "resnet" in vision.get("timm_model_name", "")
+    timm_name = vision.get("timm_model_name", "")
+    return isinstance(vision.get("layers"), list | tuple) or any(kind in timm_name for kind in ("resnet", "fastvit"))
 
 
 def _shown(model: str, pretrained: str | None) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import torch
 from serve_app.adapters.open_clip import load_image_tower, load_text_tower
 from serve_app.adapters.open_clip.fastest import Fastest, Way, padded, sizes_up_to
 from serve_app.adapters.open_clip.hardware import chosen_device, chosen_precision
-from serve_app.adapters.open_clip.loading import has_resnet
+from serve_app.adapters.open_clip.loading import loses_in_half_precision
 from serve_app.adapters.open_clip.trimming import causal_part, groups_of, lengths_of
 from serve_app.errors import ModelUnavailable
 from serve_app.types import Embedding, ItemFailure
@@ -144,10 +144,12 @@ def test_the_precision_is_what_the_chip_computes_in(monkeypatch: pytest.MonkeyPa
     assert chosen_precision("float16", "cpu") == chosen_precision("float16", "cpu", sensitive=True) == "float16"
 
 
-def test_resnets_are_told_from_towers_that_bear_half_precision() -> None:
-    names = ("RN50", "RN101-quickgelu", "ViT-B-32", "convnext_base_w", "MobileCLIP2-S2", "EVA02-B-16")
-    assert [name for name in names if has_resnet(open_clip.get_model_config(name) or {})] == ["RN50", "RN101-quickgelu"]
-    assert has_resnet({"vision_cfg": {"timm_model_name": "resnet50.a1_in1k"}})
+def test_resnets_and_fastvits_are_told_from_towers_that_bear_half_precision() -> None:
+    bear, lose = ("ViT-B-32", "convnext_base_w", "MobileCLIP2-B", "EVA02-B-16"), ("RN50", "RN101", "MobileCLIP2-S2")
+    assert [name for name in (*bear, *lose) if loses_in_half_precision(open_clip.get_model_config(name) or {})] == [
+        *lose
+    ]
+    assert loses_in_half_precision({"vision_cfg": {"timm_model_name": "resnet50.a1_in1k"}})
 
 
 def test_what_is_not_there_is_said() -> None:
