@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,8 +10,10 @@ from starlette.responses import Response
 
 from serve_app.errors import CrossmodalError
 from serve_app.types import (
+    DeletedRows,
     DeleteOutcome,
     Document,
+    DocumentPage,
     EncoderCard,
     Hit,
     Modality,
@@ -55,6 +57,10 @@ class ItemErrorDetail(AnswerModel):
     message: str
 
 
+FieldOut = str | int | float | bool | datetime | tuple[str, ...] | tuple[int, ...]
+Fields = Annotated[dict[str, FieldOut], Field(description="The declared fields that it has.")]
+
+
 # --- documents ------------------------------------------------------------------------------------------------------
 
 
@@ -89,11 +95,26 @@ class DocumentOut(AnswerModel):
     uri: str | None = Field(description="Where the picture lies; null for a text.")
     text: str | None
     metadata: dict[str, Any]
+    fields: Fields
     content_sha256: str
     created_at: datetime
     updated_at: datetime
     content_url: str | None = Field(description="Path of the picture; null for a text.")
     thumbnail_url: str | None = Field(description="Path of a small JPEG of it; null for a text.")
+
+
+class DocumentsOut(AnswerModel):
+    """Documents in the order of their ids."""
+
+    documents: tuple[DocumentOut, ...]
+    next_after: str | None = Field(description="Ask with this as `after` for the next ones; null at the end.")
+
+
+class DeletionOut(AnswerModel):
+    """What was removed."""
+
+    deleted: int = Field(description="How many documents.")
+    table_version: int
 
 
 class DeletedOut(AnswerModel):
@@ -117,6 +138,7 @@ class ResultOut(AnswerModel):
     text: str | None
     uri: str | None
     metadata: dict[str, Any]
+    fields: Fields
     content_url: str | None
     thumbnail_url: str | None
 
@@ -240,12 +262,22 @@ def document_out(document: Document, addresses: Addresses) -> DocumentOut:
         uri=document.uri,
         text=document.text,
         metadata=dict(document.metadata),
+        fields=dict(document.fields),
         content_sha256=document.content_sha256,
         created_at=document.created_at,
         updated_at=document.updated_at,
         content_url=addresses.content(document),
         thumbnail_url=addresses.thumbnail(document),
     )
+
+
+def documents_out(page: DocumentPage, addresses: Addresses) -> DocumentsOut:
+    documents = tuple(document_out(each, addresses) for each in page.documents)
+    return DocumentsOut(documents=documents, next_after=page.next_after)
+
+
+def deletion_out(deleted: DeletedRows) -> DeletionOut:
+    return DeletionOut(deleted=deleted.count, table_version=deleted.table_version)
 
 
 def deleted_out(outcome: DeleteOutcome) -> DeletedOut:
@@ -275,6 +307,7 @@ def _result_out(hit: Hit, addresses: Addresses) -> ResultOut:
         text=document.text,
         uri=document.uri,
         metadata=dict(document.metadata),
+        fields=dict(document.fields),
         content_url=addresses.content(document),
         thumbnail_url=addresses.thumbnail(document),
     )
