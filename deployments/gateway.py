@@ -61,7 +61,6 @@ class Gateway:
                 self._indexing,
                 max_characters=config.text.max_characters,
                 image_weight=config.search.image_weight,
-                max_limit=config.http.max_listed_documents,
                 fields=declared_fields(config.table),
             ),
             embeddings=embeddings,

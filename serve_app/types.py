@@ -495,6 +495,7 @@ class TableInfo:
     model: str | None  # "name (pretrained)" of the encoder that the table belongs to
     dimension: int | None
     calibration_version: int
+    fields: Mapping[str, FieldType] = field(default_factory=dict)  # the declared ones that it has
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from serve_app.types import (
     Document,
     DocumentPage,
     EncoderCard,
+    FieldType,
     Hit,
     Modality,
     Ranking,
@@ -175,6 +176,7 @@ class TableOut(AnswerModel):
     model: str | None
     dimension: int | None
     calibration_version: int
+    fields: dict[str, FieldType] = Field(description="The declared fields, by which documents can be filtered.")
 
 
 class PreprocessingOut(AnswerModel):
@@ -323,6 +325,7 @@ def table_out(info: TableInfo) -> TableOut:
         model=info.model,
         dimension=info.dimension,
         calibration_version=info.calibration_version,
+        fields=dict(info.fields),
     )
 
 

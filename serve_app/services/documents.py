@@ -72,7 +72,6 @@ class DocumentService:
         *,
         max_characters: int,
         image_weight: float,
-        max_limit: int = 1000,
         fields: Mapping[str, FieldSpec] = MappingProxyType({}),
     ) -> None:
         self._texts = texts
@@ -81,7 +80,6 @@ class DocumentService:
         self._indexing = indexing
         self._max_characters = max_characters
         self._image_weight = image_weight
-        self._max_limit = max_limit
         self._fields = fields
         self._prepared = False
 
@@ -119,9 +117,7 @@ class DocumentService:
         return outcome
 
     async def find(self, where: Filter | None, limit: int, after: str | None = None) -> DocumentPage:
-        """A page of the documents that a filter matches, by id. Raises InvalidRequest for the limit, InvalidFilter."""
-        if not 1 <= limit <= self._max_limit:
-            raise InvalidRequest(f"limit must be between 1 and {self._max_limit}")
+        """A page of up to `limit` of the documents that a filter matches, by id. Raises InvalidFilter."""
         checked = None if where is None else check_filter(where, self._fields)
         # One more than asked for tells whether there is a next page.
         found = await self._retrieval.find(checked, limit + 1, after)

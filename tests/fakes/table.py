@@ -95,6 +95,7 @@ class MemoryTable:
             model=self._identity.model if self._identity else None,
             dimension=self._identity.dimension if self._identity else None,
             calibration_version=self._calibration.version,
+            fields=self._fields if self._identity else {},
         )
 
     async def create(self, encoder: EncoderCard) -> TableInfo:

@@ -306,6 +306,7 @@ class LanceTable:
             model=state.identity.model,
             dimension=state.identity.dimension,
             calibration_version=state.calibration.version,
+            fields=state.fields,
         )
 
     def _view(self, name: str, pinned: int | None) -> "LanceTable":
