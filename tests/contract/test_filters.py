@@ -222,6 +222,29 @@ def test_a_table_without_indexes_finds_what_the_filter_says(plain: Filled, where
     plain.agrees(where)
 
 
+@settings(many, max_examples=200)
+@given(where=filters(), modality=st.sampled_from(list(Modality)))
+def test_the_nearest_and_the_matching_are_all_that_the_filter_says(
+    indexed: Filled, where: Filter, modality: Modality
+) -> None:
+    checked = check_filter(where, FIELDS)
+    documents = [row.document for row in indexed.rows if matches(checked, row.document)]
+    expected = {document.id for document in documents if document.modality is modality}
+    query = np.eye(DIMENSION, dtype=np.float32)[:1]
+    (page,) = indexed.run(indexed.table.nearest(query, modality, 200, checked))
+    assert {row.document.id for row in page} == expected
+    with_text = expected if modality is not Modality.IMAGE else set()
+    found = indexed.run(indexed.table.matching("text", [modality], 200, checked))
+    assert {match.row.document.id for match in found} == with_text
+
+
+@settings(many, max_examples=200)
+@given(text=st.text() | st.lists(st.sampled_from([*INJECTIONS, "text", '"text"', '"'])).map(" ".join))
+def test_no_words_of_a_query_break_it(plain: Filled, indexed: Filled, text: str) -> None:
+    for filled in (plain, indexed):
+        filled.run(filled.table.matching(text, list(Modality), 5))
+
+
 @pytest.mark.parametrize("field", ["id", "uri", "select", "colour", "tags"])
 def test_no_string_is_taken_for_anything_but_itself(indexed: Filled, field: str) -> None:
     operators = OPERATORS[OPERANDS[field][0]]

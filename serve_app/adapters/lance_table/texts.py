@@ -1,6 +1,7 @@
 """Full text in LanceDB: what a user types as a structured query, never as a query language; and the index of it."""
 
 import re
+from itertools import islice
 from typing import Any
 
 import lancedb
@@ -12,6 +13,9 @@ from serve_app.adapters.lance_table.fields import make_index
 from serve_app.types import TextIndexSpec
 
 COLUMN = "text"
+# Time grows with both: over 20,000 texts 1,000 words took 0.2 s, 10,000 words 2 s, and 5,000 phrases 75 s.
+MAX_CHARACTERS = 2048
+MAX_PHRASES = 8
 _QUOTED = re.compile(r'"([^"]*)"')
 # `icu` alone leaves "harbour's" in one piece.
 _TOKENIZERS = {"icu": "icu/split"}
@@ -21,9 +25,13 @@ _Phrase: Any = lance_query.PhraseQuery
 
 
 def words_query(text: str) -> FullTextQuery | None:
-    """Any of the words, and all of the phrases in double quotes; None where there is no letter or digit to look for."""
-    phrases = [phrase for phrase in _QUOTED.findall(text) if _has_words(phrase)]
-    words = _QUOTED.sub(" ", text)
+    """Any of the words, and all of the phrases in double quotes; None where there is no letter or digit to look for.
+
+    Only the first MAX_CHARACTERS are looked at, and of more than MAX_PHRASES the rest are words.
+    """
+    asked = text[:MAX_CHARACTERS]
+    phrases = [found[1] for found in islice(_QUOTED.finditer(asked), MAX_PHRASES) if _has_words(found[1])]
+    words = _QUOTED.sub(" ", asked, count=MAX_PHRASES)
     parts: list[tuple[Occur, FullTextQuery]] = [(Occur.MUST, _Phrase(phrase, COLUMN)) for phrase in phrases]
     if _has_words(words):
         parts.append((Occur.SHOULD, _Match(words, COLUMN)))
