@@ -101,7 +101,7 @@ class DocumentRoutes:
         if len(body.model_fields_set & {"filter", "ids", "all"}) != 1:
             raise InvalidRequest("The body: expected exactly one of filter, ids or all (which has to be true).")
         if body.ids is not None:
-            return json_of(deletion_out(await self._documents.delete_all(body.ids)))
+            return json_of(deletion_out(await self._documents.delete_ids(body.ids)))
         if body.filter is None and body.all is None:
             raise InvalidRequest("The body: null removes nothing; `all: true` removes every document.")
         where = None if body.filter is None else body.filter.to_filter()

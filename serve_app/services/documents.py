@@ -123,7 +123,7 @@ class DocumentService:
         found = await self._retrieval.find(checked, limit + 1, after)
         return DocumentPage(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
 
-    async def delete_all(self, ids: Sequence[str]) -> DeletedRows:
+    async def delete_ids(self, ids: Sequence[str]) -> DeletedRows:
         """Remove the documents with these ids; those that are not there are not counted."""
         outcomes = await self._indexing.delete(list(dict.fromkeys(ids)))
         return DeletedRows(sum(each.deleted for each in outcomes), max(each.table_version for each in outcomes))

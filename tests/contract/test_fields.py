@@ -1,5 +1,6 @@
 """Declared fields and full text in the table: columns that come later, indexes that follow what is declared."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -264,3 +265,12 @@ async def test_new_texts_are_found_beside_those_of_the_index_and_changed_ones_as
     assert [match.row.document.id for match in await table.matching("boat", [Modality.TEXT], 5)] == ["c"]
     assert [match.row.document.id for match in await table.matching("green", [Modality.TEXT], 5)] == ["b"]
     assert await table.matching("red blue", [Modality.TEXT], 5) == []
+
+
+async def test_several_that_start_at_once_add_the_columns_once(tmp_path: Path) -> None:
+    for declared in ({"price": DECLARED["price"]}, DECLARED):
+        starting = [LanceTable(str(tmp_path), fields=declared) for _ in range(6)]
+        infos = await asyncio.gather(*(table.create(ENCODER) for table in starting))
+        assert all(info.fields == {name: spec.type for name, spec in declared.items()} for info in infos)
+    await starting[0].upsert([record("a", fields=WHOLE)], {}, MONDAY)
+    assert (await stored(starting[1], "a")).document.fields == WHOLE
