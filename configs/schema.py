@@ -3,9 +3,10 @@
 Each part of the system gets only its own section. Replica counts and GPUs are not here: they live in serve_config.yaml.
 """
 
-from typing import Literal, Self
+import re
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -115,12 +116,96 @@ class StorageConfig(Section):
     signed_url_s: int = Field(default=900, ge=1, description="How long a signed address of a picture is good.")
 
 
+LANGUAGES = (
+    *(
+        "Arabic",
+        "Danish",
+        "Dutch",
+        "English",
+        "Finnish",
+        "French",
+        "German",
+        "Greek",
+        "Hungarian",
+        "Italian",
+        "Norwegian",
+    ),
+    *("Portuguese", "Romanian", "Russian", "Spanish", "Swedish", "Tamil", "Turkish"),
+)
+LIST_TYPES = {"string": "strings", "integer": "integers"}
+# Columns of every table, and what LanceDB calls the number of a query: no field can be called so.
+RESERVED_FIELDS = frozenset(
+    {"id", "modality", "uri", "text", "vector", "content_sha256", "metadata", "created_at", "updated_at", "query_index"}
+)
+FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+MAX_FIELDS = 64
+
+
+class FieldConfig(Section):
+    """A declared field: its type, or `{type, index}`. Written `[string]` and `[integer]` for lists."""
+
+    type: Literal["string", "integer", "float", "boolean", "timestamp", "strings", "integers"]
+    index: Literal["btree", "bitmap", "label_list", "none"] = "btree"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, given: Any) -> Any:
+        declared = given if isinstance(given, dict) else {"type": given}
+        type_ = declared.get("type")
+        if isinstance(type_, list):
+            if len(type_) != 1 or type_[0] not in LIST_TYPES:
+                raise ValueError("a list is written [string] or [integer]")
+            type_ = LIST_TYPES[type_[0]]
+        usual = {"boolean": "bitmap", "strings": "label_list", "integers": "label_list"}.get(str(type_), "btree")
+        return {"index": usual, **declared, "type": type_}
+
+    @model_validator(mode="after")
+    def _index_fits(self) -> Self:
+        fitting = {
+            "btree": ("string", "integer", "float", "timestamp"),
+            "bitmap": ("string", "integer", "boolean"),
+            "label_list": tuple(LIST_TYPES.values()),
+        }
+        if self.index != "none" and self.type not in fitting[self.index]:
+            raise ValueError(f"the index {self.index} takes {', '.join(fitting[self.index])}, not {self.type}")
+        return self
+
+
+class FullTextConfig(Section):
+    """How texts are cut into words for the full-text index. Another choice is followed by building the index anew."""
+
+    tokenizer: Literal["simple", "whitespace", "icu", "ngram"] = Field(
+        default="simple",
+        description="`simple`: at white space and punctuation; `whitespace`; `icu`: by the rules of Unicode, for Chinese, "
+        "Japanese and Thai too; `ngram`: pieces of three letters, which find parts of words and no shorter ones.",
+    )
+    language: str | None = Field(
+        default=None,
+        description="`English`, `German`, ...: its words are stemmed (boats, boat). Without one, words are taken as they are.",
+    )
+    stop_words: bool = Field(default=False, description="Leave out the commonest words of the language.")
+    fold_accents: bool = Field(default=True, description="Find é by e.")
+
+    @model_validator(mode="after")
+    def _language_fits(self) -> Self:
+        if self.language is not None and self.language not in LANGUAGES:
+            raise ValueError(f"language is one of {', '.join(LANGUAGES)}")
+        if self.stop_words and self.language is None:
+            raise ValueError("stop_words are those of a language: name it in full_text.language")
+        return self
+
+
 class TableConfig(Section):
     """The one table."""
 
     uri: str = Field(default="var/table", description="A folder, `s3://bucket/prefix`, `gs://...` or `az://...`.")
     name: str = Field(default="documents", description="Name of the table in it.")
     options: dict[str, str] = Field(default_factory=dict, description="LanceDB's storage options.")
+    fields: dict[str, FieldConfig] = Field(
+        default_factory=dict,
+        max_length=MAX_FIELDS,
+        description="Typed fields of documents, to filter by: `{price: float, tags: [string], taken_at: timestamp}`.",
+    )
     read_consistency_ms: int = Field(
         default=0, ge=0, description="How old a Retriever's view of the table may be; 0 looks before every read."
     )
@@ -134,6 +219,16 @@ class TableConfig(Section):
     )
     compact_every_commits: int = Field(default=64, ge=1, description="Compaction runs after this many commits.")
     keep_versions_s: int = Field(default=3600, ge=60, description="Old versions of the table are kept this long.")
+
+    @field_validator("fields")
+    @classmethod
+    def _names_fit(cls, fields: dict[str, FieldConfig]) -> dict[str, FieldConfig]:
+        for name in fields:
+            if name in RESERVED_FIELDS or not FIELD_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} cannot be a field: up to 63 of a-z, 0-9 and _, a letter first, and no column of every table"
+                )
+        return fields
 
 
 class SearchConfig(Section):
@@ -167,6 +262,9 @@ class HttpConfig(Section):
 
     max_body_bytes: int = Field(default=32_000_000, ge=1, description="Largest body of a request.")
     max_documents: int = Field(default=256, ge=1, description="Most documents in one POST /v1/documents.")
+    max_listed_documents: int = Field(
+        default=1000, ge=1, description="Most documents in one answer of GET /v1/documents, and ids of one deletion."
+    )
     max_embeddings: int = Field(
         default=2048,
         ge=1,
@@ -212,6 +310,7 @@ class AppConfig(Section):
     pictures: PictureConfig = PictureConfig()
     storage: StorageConfig = StorageConfig()
     table: TableConfig = TableConfig()
+    full_text: FullTextConfig = FullTextConfig()
     search: SearchConfig = SearchConfig()
     http: HttpConfig = HttpConfig()
     calls: CallConfig = CallConfig()

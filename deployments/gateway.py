@@ -7,6 +7,7 @@ from ray.serve.metrics import Counter
 from starlette.applications import Starlette
 
 from configs.schema import AppConfig
+from deployments.declared import declared_fields
 from deployments.remote import RemoteIndexer, RemotePreprocessor, RemoteRetriever, RemoteTextEncoder
 from serve_app.http.app import create_app
 from serve_app.http.limits import HttpLimits
@@ -51,6 +52,7 @@ class Gateway:
                 self._retrieval,
                 max_characters=config.text.max_characters,
                 max_limit=config.search.max_limit,
+                fields=declared_fields(config.table),
             ),
             documents=DocumentService(
                 self._texts,
@@ -59,6 +61,7 @@ class Gateway:
                 self._indexing,
                 max_characters=config.text.max_characters,
                 image_weight=config.search.image_weight,
+                fields=declared_fields(config.table),
             ),
             embeddings=embeddings,
             classify=ClassifyService(embeddings, max_prompts=config.http.max_embeddings),
@@ -73,6 +76,7 @@ class Gateway:
                 max_body_bytes=config.http.max_body_bytes,
                 max_documents=config.http.max_documents,
                 max_limit=config.search.max_limit,
+                max_listed_documents=config.http.max_listed_documents,
                 max_embeddings=config.http.max_embeddings,
                 max_embedded_pictures=config.http.max_embedded_pictures,
                 max_thumbnail_px=config.http.max_thumbnail_px,

@@ -3,15 +3,25 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from configs.schema import SearchConfig, TableConfig
+from configs.schema import FullTextConfig, SearchConfig, TableConfig
+from deployments.declared import declared_fields, text_index
 from deployments.replica import bound_lance_threads
 from serve_app.adapters.lance_table import LanceTable
 from serve_app.services.indexing import IndexingService
-from serve_app.types import DeleteOutcome, EncoderCard, ItemFailure, Record, TableInfo, UpsertOutcome
+from serve_app.types import (
+    DeletedRows,
+    DeleteOutcome,
+    EncoderCard,
+    Filter,
+    ItemFailure,
+    Record,
+    TableInfo,
+    UpsertOutcome,
+)
 
 
 class Indexer:
-    def __init__(self, table: TableConfig, search: SearchConfig) -> None:
+    def __init__(self, table: TableConfig, search: SearchConfig, full_text: FullTextConfig) -> None:
         bound_lance_threads()
         self._service = IndexingService(
             LanceTable(
@@ -20,6 +30,8 @@ class Indexer:
                 storage_options=table.options,
                 # A writer that looks at an old version would answer `stored` for what stands there already.
                 read_consistency=timedelta(0),
+                fields=declared_fields(table),
+                texts=text_index(full_text),
             ),
             max_commit_documents=table.max_commit_documents,
             max_queued_documents=table.max_queued_writes,
@@ -37,6 +49,9 @@ class Indexer:
 
     async def delete(self, ids: Sequence[str]) -> list[DeleteOutcome]:
         return await self._service.delete(ids)
+
+    async def delete_matching(self, where: Filter | None) -> DeletedRows:
+        return await self._service.delete_matching(where)
 
     async def check_health(self) -> None:
         await self._service.check_health()

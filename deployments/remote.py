@@ -19,10 +19,13 @@ from configs.schema import CallConfig
 from serve_app.core.batching import Batcher
 from serve_app.errors import CrossmodalError, InternalError, Overloaded, Unavailable
 from serve_app.types import (
+    DeletedRows,
     DeleteOutcome,
+    Document,
     EmbeddedPicture,
     Embedding,
     EncoderCard,
+    Filter,
     ItemFailure,
     PictureContent,
     PictureTask,
@@ -39,7 +42,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 # Calls that carry pictures, pixels or many vectors. Serve's gRPC, which some ways to run it take for all calls, is quick for
 # small messages only and refuses those over 4 MiB; these go through Ray's object store, whatever the others do.
-LARGE = frozenset({"embed_pictures", "encode_pixels", "read_picture", "thumbnail", "upsert", "get"})
+LARGE = frozenset({"embed_pictures", "encode_pixels", "read_picture", "thumbnail", "upsert", "get", "find"})
 
 
 class Target:
@@ -184,6 +187,10 @@ class RemoteRetriever:
     async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]:
         return await self._ids.submit_all(ids)
 
+    async def find(self, where: Filter | None, limit: int, after: str | None = None) -> list[Document]:
+        found: list[Document] = await self._target.call("find", where, limit, after)
+        return found
+
     async def table_info(self) -> TableInfo:
         info: TableInfo = await self._target.call("table_info")
         return info
@@ -206,3 +213,7 @@ class RemoteIndexer:
     async def delete(self, ids: Sequence[str]) -> list[DeleteOutcome]:
         outcomes: list[DeleteOutcome] = await self._target.call("delete", ids)
         return outcomes
+
+    async def delete_matching(self, where: Filter | None) -> DeletedRows:
+        deleted: DeletedRows = await self._target.call("delete_matching", where)
+        return deleted

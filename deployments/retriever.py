@@ -8,7 +8,7 @@ from deployments.replica import bound_lance_threads
 from serve_app.adapters.lance_table import LanceTable
 from serve_app.core.batching import Batcher
 from serve_app.services.retrieval import RetrievalService
-from serve_app.types import ItemFailure, SearchPage, StoredDocument, TableInfo, VectorQuery
+from serve_app.types import Document, Filter, ItemFailure, SearchPage, StoredDocument, TableInfo, VectorQuery
 
 MAX_QUERIES_PER_READ = 64
 
@@ -35,6 +35,9 @@ class Retriever:
 
     async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]:
         return await self._service.get(ids)
+
+    async def find(self, where: Filter | None, limit: int, after: str | None = None) -> list[Document]:
+        return await self._service.find(where, limit, after)
 
     async def table_info(self) -> TableInfo:
         return await self._service.table_info()

@@ -5,6 +5,8 @@ CrossmodalError
 │   ├── EmptyText · TextTooLong
 │   ├── InvalidVector              wrong dimension, NaN, infinite or zero
 │   ├── InvalidDocumentId
+│   ├── InvalidField
+│   ├── InvalidFilter
 │   ├── UriNotAllowed              outside the allowed roots, or a scheme that nobody allowed
 │   ├── InvalidPicture
 │   │   ├── NotAPicture · PictureTruncated · UnsupportedPicture
@@ -69,6 +71,14 @@ class InvalidVector(InvalidRequest):
 
 class InvalidDocumentId(InvalidRequest):
     code = "invalid_document_id"
+
+
+class InvalidField(InvalidRequest):
+    code = "invalid_field"
+
+
+class InvalidFilter(InvalidRequest):
+    code = "invalid_filter"
 
 
 class UriNotAllowed(InvalidRequest):

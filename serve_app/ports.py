@@ -9,10 +9,13 @@ from typing import Any, Protocol
 
 from serve_app.types import (
     Calibration,
+    DeletedRows,
     DeleteOutcome,
+    Document,
     EmbeddedPicture,
     Embedding,
     EncoderCard,
+    Filter,
     FloatMatrix,
     ImagePreprocessing,
     ItemFailure,
@@ -26,6 +29,7 @@ from serve_app.types import (
     StoredDocument,
     TableEntry,
     TableInfo,
+    TextMatch,
     UpsertOutcome,
     VectorQuery,
 )
@@ -64,6 +68,10 @@ class Retrieval(Protocol):
 
     async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]: ...
 
+    async def find(self, where: Filter | None, limit: int, after: str | None = None) -> list[Document]:
+        """The first `limit` documents that `where` matches, in the order of their ids, those after the id `after`."""
+        ...
+
     async def table_info(self) -> TableInfo: ...
 
 
@@ -75,6 +83,10 @@ class Indexing(Protocol):
     async def upsert(self, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]: ...
 
     async def delete(self, ids: Sequence[str]) -> list[DeleteOutcome]: ...
+
+    async def delete_matching(self, where: Filter | None) -> DeletedRows:
+        """Delete what `where` matches, everything if None; what was deleted before is gone already and not counted."""
+        ...
 
 
 # --- inside the encoders: blocking, called from one thread -----------------------------------------------------------
@@ -164,8 +176,20 @@ class DocumentTable(Protocol):
 
     async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]: ...
 
-    async def nearest(self, vectors: FloatMatrix, modality: Modality, limit: int) -> list[list[StoredDocument]]:
-        """For each query row the `limit` nearest rows of one modality by cosine, best first."""
+    async def nearest(
+        self, vectors: FloatMatrix, modality: Modality, limit: int, where: Filter | None = None
+    ) -> list[list[StoredDocument]]:
+        """For each query row the `limit` nearest rows of one modality by cosine that `where` matches, best first."""
+        ...
+
+    async def matching(
+        self, text: str, modalities: Sequence[Modality], limit: int, where: Filter | None = None
+    ) -> list[TextMatch]:
+        """The `limit` best rows by BM25 over `text`, best first. "Words in quotes" must stand together, in this order."""
+        ...
+
+    async def find(self, where: Filter | None, limit: int, after: str | None = None) -> list[StoredDocument]:
+        """The first `limit` rows that `where` matches, in the order of their ids, those after the id `after`."""
         ...
 
     async def upsert(self, records: Sequence[Record], created_at: Mapping[str, datetime], now: datetime) -> int:
@@ -173,6 +197,10 @@ class DocumentTable(Protocol):
         ...
 
     async def delete(self, ids: Sequence[str]) -> int: ...
+
+    async def delete_matching(self, where: Filter | None) -> DeletedRows:
+        """Delete what `where` matches, everything if None, in one commit."""
+        ...
 
     async def sample(self, modality: Modality, limit: int) -> FloatMatrix:
         """Up to `limit` raw vectors of this modality, spread over the table; the same table version gives the same sample."""

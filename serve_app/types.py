@@ -136,6 +136,50 @@ class PictureContent:
     url: str | None = None
 
 
+# --- declared fields --------------------------------------------------------------------------------------------------
+
+
+class FieldType(StrEnum):
+    """What a declared field holds. `strings` and `integers` are lists."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    TIMESTAMP = "timestamp"
+    STRINGS = "strings"
+    INTEGERS = "integers"
+
+
+class FieldIndex(StrEnum):
+    """The index of a declared field: ordered, by distinct value, by element of a list, or none."""
+
+    BTREE = "btree"
+    BITMAP = "bitmap"
+    LABEL_LIST = "label_list"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSpec:
+    type: FieldType
+    index: FieldIndex
+
+
+@dataclass(frozen=True, slots=True)
+class TextIndexSpec:
+    """How texts are cut into words. `tokenizer`: simple, whitespace, icu or ngram. `language`: of stemming, None for none."""
+
+    tokenizer: str = "simple"
+    language: str | None = None
+    stop_words: bool = False  # whether those of the language are left out
+    fold_accents: bool = True
+
+
+FieldValue: TypeAlias = str | int | float | bool | datetime | tuple[str, ...] | tuple[int, ...]
+"""The value of a declared field; a timestamp is aware, in UTC. A document without the field does not name it."""
+
+
 # --- documents ------------------------------------------------------------------------------------------------------
 
 
@@ -147,6 +191,9 @@ class DocumentInput:
     picture: Picture | None = None
     id: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # as given; core.fields checks them against the declared ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +208,7 @@ class Document:
     metadata: Mapping[str, Any]
     created_at: datetime
     updated_at: datetime
+    fields: Mapping[str, FieldValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +232,7 @@ class Record:
     metadata: Mapping[str, Any]
     vector: FloatVector
     fingerprint: str
+    fields: Mapping[str, FieldValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +246,71 @@ class UpsertOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletedRows:
+    """How many documents a filter removed, and the first version of the table without them."""
+
+    count: int
+    table_version: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteOutcome:
     """`deleted` is False where there was no such document."""
 
     id: str
     deleted: bool
     table_version: int
+
+
+# --- filters --------------------------------------------------------------------------------------------------------
+
+
+class Operator(StrEnum):
+    """How a field is compared. `in`: one of the values; `any` and `all`: of the elements of a list."""
+
+    EQ = "eq"
+    NE = "ne"
+    LT = "lt"
+    LTE = "lte"
+    GT = "gt"
+    GTE = "gte"
+    IN = "in"
+    ANY = "any"
+    ALL = "all"
+    EXISTS = "exists"
+    PREFIX = "prefix"
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """One field against a value: as the user gave it, or, once checked by core.filters, of the field's type.
+
+    A document without the field matches no comparison, `ne` included; `exists: false` finds it.
+    """
+
+    field: str
+    op: Operator
+    value: str | int | float | bool | datetime | tuple[str | int | float | bool | datetime, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    filters: tuple["Filter", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    filters: tuple["Filter", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Every document that `filter` does not match, those without its field included."""
+
+    filter: "Filter"
+
+
+Filter: TypeAlias = Compare | And | Or | Not
 
 
 # --- search ---------------------------------------------------------------------------------------------------------
@@ -246,6 +354,7 @@ class SearchRequest:
     ranking: Ranking | None = None
     min_table_version: int = 0  # that of a write which the search has to see
     as_of: str | None = None  # the name of a snapshot, or an ISO 8601 time: search what the table held then
+    where: Filter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +370,15 @@ class VectorQuery:
     exclude_id: str | None = None
     min_table_version: int = 0
     as_of: str | None = None
+    where: Filter | None = None  # checked against the declared fields
+
+
+@dataclass(frozen=True, slots=True)
+class TextMatch:
+    """A row that holds words of a query. `score`: BM25, higher is better, comparable within one answer only."""
+
+    row: StoredDocument
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +406,14 @@ class SearchAnswer:
     truncated: bool
     encode_ms: float
     retrieve_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPage:
+    """Documents in the order of their ids. `next_after`: the id to go on from, None at the end."""
+
+    documents: tuple[Document, ...]
+    next_after: str | None
 
 
 # --- classification -------------------------------------------------------------------------------------------------
@@ -369,6 +495,7 @@ class TableInfo:
     model: str | None  # "name (pretrained)" of the encoder that the table belongs to
     dimension: int | None
     calibration_version: int
+    fields: Mapping[str, FieldType] = field(default_factory=dict)  # the declared ones that it has
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def add(
             tally = Tally()
             with _progress() as progress:
                 task = progress.add_task("adding", total=None)
-                sources = _Sources(read_paths(paths), tally, progress)
+                sources = _Sources(read_paths(paths, client.table().fields), tally, progress)
                 for added in client.add(sources.documents()):
                     name = sources.sent[added.index]
                     if added.error is None:

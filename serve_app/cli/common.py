@@ -1,14 +1,14 @@
 """What all commands share: where the service is, and how a failure is said. Knows no command."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from serve_app.errors import CrossmodalError, NotReady
+from serve_app.errors import CrossmodalError, InvalidFilter, NotReady
 
 if TYPE_CHECKING:
     from serve_app.client import Client
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 Url = Annotated[
     str | None,
     typer.Option("--url", help="Address of the service; by default CROSSMODAL_URL, else http://127.0.0.1:8000."),
+]
+
+Filter = Annotated[
+    str | None,
+    typer.Option("--filter", help='JSON, such as {"field": "price", "lt": 20}; docs/filters.md has all of it.'),
 ]
 
 # Made when asked for, not at import: a test, or a pipe, may have replaced the streams by then.
@@ -52,6 +57,19 @@ def plain_failures() -> Iterator[None]:
     except CrossmodalError as error:
         stderr().print(failure(error), soft_wrap=True)
         raise typer.Exit(1) from error
+
+
+def read_filter(text: str | None) -> Mapping[str, Any] | None:
+    """A filter as it was typed. Raises InvalidFilter when it is not a JSON object."""
+    import json
+
+    try:
+        found = None if text is None else json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InvalidFilter(f"the filter is not JSON: {error.msg} at column {error.colno}") from error
+    if not isinstance(found, dict | None):
+        raise InvalidFilter('the filter is a JSON object, such as {"field": "price", "lt": 20}')
+    return found
 
 
 def failure(error: CrossmodalError) -> str:

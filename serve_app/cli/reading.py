@@ -5,9 +5,11 @@ What cannot be read becomes a failure with the name of the file, and of the line
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from serve_app.client import ImageSource, NewDocument
@@ -17,7 +19,8 @@ PICTURE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
 )
 LIST_SUFFIXES = frozenset({".txt", ".jsonl", ".csv"})
-KNOWN_KEYS = frozenset({"id", "text", "image", "metadata"})
+KNOWN_KEYS = frozenset({"id", "text", "image", "metadata", "fields"})
+LIST_SEPARATOR = ";"  # between the elements of a list in a CSV
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,29 +32,36 @@ class Source:
     error: CrossmodalError | None = None
 
 
-def read_paths(paths: Iterable[Path]) -> Iterator[Source]:
-    """Every document under these paths, in order; a folder is walked by name, hidden files left out."""
+def read_paths(paths: Iterable[Path], fields: Mapping[str, str] = MappingProxyType({})) -> Iterator[Source]:
+    """Every document under these paths, in order; a folder is walked by name, hidden files left out.
+
+    `fields`: the types of the fields that the service declares, by name; a column of a CSV that is called so is that field.
+    """
     for path in paths:
         if path.is_dir():
             for found in sorted(path.rglob("*")):
                 hidden = any(part.startswith(".") for part in found.relative_to(path).parts)
                 # In a folder only what we know is taken: a README beside the pictures is no failure.
                 if found.is_file() and not hidden and found.suffix.lower() in PICTURE_SUFFIXES | LIST_SUFFIXES:
-                    yield from read_file(found)
+                    yield from read_file(found, fields)
         else:
-            yield from read_file(path)
+            yield from read_file(path, fields)
 
 
-def read_file(path: Path) -> Iterator[Source]:
+def read_file(path: Path, fields: Mapping[str, str] = MappingProxyType({})) -> Iterator[Source]:
     """The documents of one file: one for each line or row of a list, one for a picture."""
     suffix = path.suffix.lower()
     if suffix not in LIST_SUFFIXES:
         # Whatever its name: the service looks at the bytes, and says if they are no picture.
         yield Source(str(path), NewDocument(image=path))
         return
-    reader = {".txt": _texts, ".jsonl": _json_lines, ".csv": _rows}[suffix]
+    readers: Mapping[str, Callable[[Path], Iterator[Source]]] = {
+        ".txt": _texts,
+        ".jsonl": _json_lines,
+        ".csv": partial(_rows, fields=fields),
+    }
     try:
-        yield from reader(path)
+        yield from readers[suffix](path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         why = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 {suffix[1:]} ({error})"
         yield Source(str(path), error=InvalidRequest(f"{path} cannot be read: {why}"))
@@ -80,16 +90,16 @@ def _from_json(name: str, line: str, folder: Path) -> Source:
         if unknown:
             raise InvalidRequest(f"unknown keys: {', '.join(unknown)} (what is yours goes into `metadata`)")
         wrong = [key for key in ("id", "text", "image") if not isinstance(item.get(key), str | None)]
-        if wrong or not isinstance(item.get("metadata"), dict | None):
-            raise InvalidRequest("id, text and image are strings, metadata is an object")
+        if wrong or not all(isinstance(item.get(key), dict | None) for key in ("metadata", "fields")):
+            raise InvalidRequest("id, text and image are strings, metadata and fields are objects")
     except json.JSONDecodeError as error:
         return Source(name, error=InvalidRequest(f"the line is not JSON: {error.msg} at column {error.colno}"))
     except InvalidRequest as error:
         return Source(name, error=error)
-    return Source(name, _document(item, item.get("metadata") or {}, folder))
+    return Source(name, _document(item, item.get("metadata") or {}, item.get("fields") or {}, folder))
 
 
-def _rows(path: Path) -> Iterator[Source]:
+def _rows(path: Path, fields: Mapping[str, str]) -> Iterator[Source]:
     with path.open(encoding="utf-8-sig", newline="") as lines:
         rows = csv.DictReader(lines, strict=True)
         if not {"text", "image"} & set(rows.fieldnames or ()):
@@ -101,13 +111,42 @@ def _rows(path: Path) -> Iterator[Source]:
             if None in row or None in row.values():
                 yield Source(name, error=InvalidRequest("the row has not as many fields as the first line"))
                 continue
-            metadata = {key: value for key, value in row.items() if key not in ("id", "text", "image") and value}
-            yield Source(name, _document(row, metadata, path.parent))
+            more = {key: value for key, value in row.items() if key not in ("id", "text", "image") and value}
+            metadata = {key: value for key, value in more.items() if key not in fields}
+            typed = {key: _typed(value, fields[key]) for key, value in more.items() if key in fields}
+            yield Source(name, _document(row, metadata, typed, path.parent))
 
 
-def _document(item: dict[str, Any], metadata: dict[str, Any], folder: Path) -> NewDocument:
+def _typed(value: str, type_: str) -> Any:
+    """A cell as the field's type has it in JSON; one that is not of the type goes as it is, and the service says so."""
+    if type_ in ("strings", "integers"):
+        parts = [part.strip() for part in value.split(LIST_SEPARATOR) if part.strip()]
+        return parts if type_ == "strings" else [_typed(part, "integer") for part in parts]
+    try:
+        match type_:
+            case "integer":
+                return int(value)
+            case "float":
+                return float(value)
+            case "boolean":
+                return {"true": True, "false": False}[value.strip().lower()]
+            case _:
+                return value
+    except (ValueError, KeyError):
+        return value
+
+
+def _document(
+    item: Mapping[str, Any], metadata: Mapping[str, Any], fields: Mapping[str, Any], folder: Path
+) -> NewDocument:
     # An empty field of a CSV says nothing; so does null in JSON.
-    return NewDocument(item.get("text") or None, _image(item.get("image"), folder), item.get("id") or None, metadata)
+    return NewDocument(
+        text=item.get("text") or None,
+        image=_image(item.get("image"), folder),
+        id=item.get("id") or None,
+        metadata=metadata,
+        fields=fields,
+    )
 
 
 def _image(named: str | None, folder: Path) -> ImageSource | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serve_app.cli.common import Url, open_client, plain_failures, stdout
+from serve_app.cli.common import Filter, Url, open_client, plain_failures, read_filter, stdout
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,6 +29,7 @@ def search(
         list[str] | None, typer.Option("--modality", help="Only text, image or image_text; may be repeated.")
     ] = None,
     ranking: Annotated[str | None, typer.Option("--ranking", help="calibrated or cosine.")] = None,
+    filter_: Filter = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="Save the results as one picture (a contact sheet).")
@@ -47,6 +48,7 @@ def search(
             modalities=modality or (),
             limit=limit,
             ranking=ranking,
+            where=read_filter(filter_),
         )
         if as_json:
             # Not through rich: it would wrap long lines and break them.

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,8 @@ def picture_bytes(source: Path | bytes) -> bytes:
 
 def _entry(index: int, document: NewDocument) -> Entry:
     item: dict[str, Any] = {"metadata": dict(document.metadata)} if document.metadata else {}
+    if document.fields:
+        item["fields"] = {name: _field(value) for name, value in document.fields.items()}
     if document.id is not None:
         item["id"] = document.id
     if document.text is not None:
@@ -177,5 +180,9 @@ def _entry(index: int, document: NewDocument) -> Entry:
     try:
         text = json.dumps(item, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise InvalidRequest(f"the metadata of {document.label} is not JSON: {error}") from error
+        raise InvalidRequest(f"the metadata or fields of {document.label} are not JSON: {error}") from error
     return Entry(index, document, text, picture)
+
+
+def _field(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -21,12 +21,16 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class NewDocument:
-    """A document to add: a text, a picture, or both fused to one. Without an id it gets one from its content."""
+    """A document to add: a text, a picture, or both fused to one. Without an id it gets one from its content.
+
+    `fields`: values of the fields that the service declares; times as datetime or in ISO 8601.
+    """
 
     text: str | None = None
     image: ImageSource | None = None
     id: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -62,6 +66,7 @@ class SearchResult:
     text: str | None = None
     uri: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
     content_url: str | None = None
     thumbnail_url: str | None = None
 
@@ -80,7 +85,7 @@ class SearchResults:
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """A document as the service keeps it, without its vector. Times are ISO 8601, UTC."""
+    """A document as the service keeps it, without its vector. Times, those of fields too, are ISO 8601, UTC."""
 
     id: str
     modality: str
@@ -88,10 +93,19 @@ class StoredDocument:
     text: str | None = None
     content_sha256: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
     created_at: str | None = None
     updated_at: str | None = None
     content_url: str | None = None
     thumbnail_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """How many documents were removed, and the first version of the table without them."""
+
+    deleted: int
+    table_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +118,7 @@ class Table:
     model: str | None = None
     dimension: int | None = None
     calibration_version: int | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from serve_app.client.adding import Adder, picture_bytes
 from serve_app.client.answers import (
     Added,
     Classification,
+    Deletion,
     Embeddings,
     ImageSource,
     NewDocument,
@@ -88,10 +89,12 @@ class Client:
         modalities: Sequence[str] = (),
         limit: int = 10,
         ranking: str | None = None,
+        where: Mapping[str, Any] | None = None,
     ) -> SearchResults:
         """Search by exactly one of: words, a picture, the id of a stored document, a vector of the service's encoder.
 
-        `modalities`: what may come back (text, image, image_text), all when empty. Raises InvalidRequest and its kinds.
+        `modalities`: what may come back (text, image, image_text), all when empty. `where`: a filter, such as {"field":
+        "price", "lt": 20}, see docs/filters.md. Raises InvalidRequest and its kinds.
         """
         query = _query(text, image, like, vector, vector_modality)
         options: dict[str, Any] = {"limit": limit}
@@ -99,6 +102,8 @@ class Client:
             options["modalities"] = list(modalities)
         if ranking is not None:
             options["ranking"] = ranking
+        if where is not None:
+            options["filter"] = where
         if image is None or isinstance(image, str):
             return _results(self._transport.json("POST", "/v1/search", json={"query": query, **options}))
         request_part = (None, json.dumps(options).encode(), "application/json")
@@ -133,6 +138,32 @@ class Client:
     def get(self, document_id: str) -> StoredDocument:
         """A stored document. Raises DocumentNotFound."""
         return read_answer(StoredDocument, self._transport.json("GET", _path(document_id)))
+
+    def documents(self, where: Mapping[str, Any] | None = None, *, page_size: int = 100) -> Iterator[StoredDocument]:
+        """Every stored document, or every one that the filter matches, by id; asked for page by page. Raises InvalidFilter."""
+        asked: dict[str, Any] = {"limit": page_size}
+        if where is not None:
+            asked["filter"] = json.dumps(where)
+        while True:
+            page = self._transport.json("GET", "/v1/documents", params=asked)
+            yield from (read_answer(StoredDocument, each) for each in page.get("documents", ()))
+            if page.get("next_after") is None:
+                return
+            asked["after"] = page["next_after"]
+
+    def delete_many(
+        self, *, where: Mapping[str, Any] | None = None, ids: Sequence[str] = (), everything: bool = False
+    ) -> Deletion:
+        """Delete what a filter matches, or these ids, or everything: exactly one of the three. Raises InvalidFilter.
+
+        What is not there is not counted, nor what an attempt had deleted whose answer was lost.
+        """
+        asked: dict[str, Any] = {"ids": list(ids)} if ids else {}
+        if where is not None:
+            asked["filter"] = where
+        if everything:
+            asked["all"] = True
+        return read_answer(Deletion, self._transport.json("POST", "/v1/documents:delete", json=asked))
 
     def delete(self, document_id: str) -> None:
         """Delete a document. Raises DocumentNotFound."""

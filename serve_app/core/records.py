@@ -8,20 +8,25 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from serve_app.core.columns import COLUMNS as COLUMNS
+from serve_app.core.columns import INSTANT, field_columns, fields_in, utc
+from serve_app.core.fields import shown
 from serve_app.core.ranking import empty_calibration
 from serve_app.core.vectors import check_unit
-from serve_app.errors import FingerprintMismatch, InvalidDocumentId, InvalidRequest, InvalidVector
+from serve_app.errors import FingerprintMismatch, InvalidDocumentId, InvalidField, InvalidRequest, InvalidVector
 from serve_app.types import (
     Calibration,
     Document,
     EncoderCard,
+    FieldType,
     FloatMatrix,
     Modality,
     PairScores,
@@ -30,7 +35,6 @@ from serve_app.types import (
 )
 
 FORMAT = "1"
-COLUMNS = ["id", "modality", "uri", "text", "vector", "content_sha256", "metadata", "created_at", "updated_at"]
 _FORMAT_KEY = b"crossmodal.format"
 _FINGERPRINT_KEY = b"crossmodal.fingerprint"
 _MODEL_KEY = b"crossmodal.model"
@@ -52,10 +56,9 @@ def table_identity(encoder: EncoderCard) -> TableIdentity:
     return TableIdentity(encoder.fingerprint, model, encoder.dimension)
 
 
-def table_schema(identity: TableIdentity) -> pa.Schema:
+def table_schema(identity: TableIdentity, fields: Mapping[str, FieldType] = MappingProxyType({})) -> pa.Schema:
     """The Arrow schema of ARCHITECTURE §3, with the identity in its metadata. `id` comes first: it is the key."""
-    instant = pa.timestamp("us", tz="UTC")
-    fields = [
+    columns = [
         pa.field("id", pa.string(), nullable=False),
         pa.field("modality", pa.string(), nullable=False),
         pa.field("uri", pa.string()),
@@ -63,8 +66,9 @@ def table_schema(identity: TableIdentity) -> pa.Schema:
         pa.field("vector", pa.list_(pa.float32(), identity.dimension), nullable=False),
         pa.field("content_sha256", pa.string(), nullable=False),
         pa.field("metadata", pa.string(), nullable=False),
-        pa.field("created_at", instant, nullable=False),
-        pa.field("updated_at", instant, nullable=False),
+        pa.field("created_at", INSTANT, nullable=False),
+        pa.field("updated_at", INSTANT, nullable=False),
+        *field_columns(fields),
     ]
     metadata = {
         _FORMAT_KEY: FORMAT.encode(),
@@ -72,7 +76,7 @@ def table_schema(identity: TableIdentity) -> pa.Schema:
         _MODEL_KEY: identity.model.encode(),
         _DIMENSION_KEY: str(identity.dimension).encode(),
     }
-    return pa.schema(fields, metadata=metadata)
+    return pa.schema(columns, metadata=metadata)
 
 
 def identity_of(schema: pa.Schema) -> TableIdentity:
@@ -124,18 +128,22 @@ def metadata_to_json(metadata: Mapping[str, Any]) -> str:
 
 
 def records_to_rows(
-    records: Sequence[Record], identity: TableIdentity, created_at: Mapping[str, datetime], now: datetime
+    records: Sequence[Record],
+    identity: TableIdentity,
+    created_at: Mapping[str, datetime],
+    now: datetime,
+    fields: Mapping[str, FieldType] = MappingProxyType({}),
 ) -> pa.Table:
     """Rows to write, in the order given; `created_at` of ids that are not in the mapping is `now`.
 
-    Raises InvalidVector, InvalidDocumentId, and InvalidRequest for an id that is there twice: a store that matches by id
-    would insert both.
+    Raises InvalidVector, InvalidDocumentId, InvalidField for one that the table has not, and InvalidRequest for an id that
+    is there twice: a store that matches by id would insert both.
     """
     ids = [record.id for record in records]
     check_ids(ids)
     if len(set(ids)) != len(ids):
         raise InvalidRequest("one write holds the same document id twice")
-    stamp = _utc(now)
+    stamp = utc(now)
     columns: dict[str, Any] = {
         "id": ids,
         "modality": [record.modality.value for record in records],
@@ -144,20 +152,27 @@ def records_to_rows(
         "vector": _vector_column(records, identity.dimension),
         "content_sha256": [record.content_sha256 for record in records],
         "metadata": [metadata_to_json(record.metadata) for record in records],
-        "created_at": [_utc(created_at.get(record.id, stamp)) for record in records],
+        "created_at": [utc(created_at.get(record.id, stamp)) for record in records],
         "updated_at": [stamp] * len(records),
+        **{name: [record.fields.get(name) for record in records] for name in fields},
     }
+    if unknown := {name for record in records for name in record.fields} - fields.keys():
+        raise InvalidField(
+            f"the table has no field {', '.join(map(shown, sorted(unknown)))}: the service has to be restarted"
+        )
     try:
-        return pa.table(columns, schema=table_schema(identity))
+        return pa.table(columns, schema=table_schema(identity, fields))
     except UnicodeEncodeError as error:
-        raise InvalidRequest("a text or a URI is not valid Unicode") from error
+        raise InvalidRequest("a text, a URI or a field is not valid Unicode") from error
 
 
 def rows_to_documents(rows: pa.Table) -> list[StoredDocument]:
     """Rows as read, in their order; the fingerprint comes from the schema that came with them."""
     fingerprint = identity_of(rows.schema).fingerprint
     vectors = vectors_of(rows)
-    columns = zip(*(rows.column(name).to_pylist() for name in COLUMNS if name != "vector"), strict=True)
+    columns = zip(
+        *(rows.column(name).to_pylist() for name in COLUMNS if name != "vector"), fields_in(rows), strict=True
+    )
     documents = [
         Document(
             id=document_id,
@@ -166,10 +181,11 @@ def rows_to_documents(rows: pa.Table) -> list[StoredDocument]:
             text=text,
             content_sha256=content_sha256,
             metadata=json.loads(metadata),
-            created_at=_utc(created_at),
-            updated_at=_utc(updated_at),
+            created_at=utc(created_at),
+            updated_at=utc(updated_at),
+            fields=fields,
         )
-        for document_id, modality, uri, text, content_sha256, metadata, created_at, updated_at in columns
+        for document_id, modality, uri, text, content_sha256, metadata, created_at, updated_at, fields in columns
     ]
     return [StoredDocument(document, vector, fingerprint) for document, vector in zip(documents, vectors, strict=True)]
 
@@ -223,9 +239,3 @@ def _vector_column(records: Sequence[Record], dimension: int) -> pa.FixedSizeLis
         check_unit(record.vector, dimension)
     matrix = np.stack([record.vector for record in records]) if records else np.empty((0, dimension), np.float32)
     return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), dimension)
-
-
-def _utc(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise ValueError("a timestamp without a time zone: Arrow would silently take it for UTC")
-    return moment.astimezone(UTC)

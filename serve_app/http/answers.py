@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,9 +10,12 @@ from starlette.responses import Response
 
 from serve_app.errors import CrossmodalError
 from serve_app.types import (
+    DeletedRows,
     DeleteOutcome,
     Document,
+    DocumentPage,
     EncoderCard,
+    FieldType,
     Hit,
     Modality,
     Ranking,
@@ -55,6 +58,10 @@ class ItemErrorDetail(AnswerModel):
     message: str
 
 
+FieldOut = str | int | float | bool | datetime | tuple[str, ...] | tuple[int, ...]
+Fields = Annotated[dict[str, FieldOut], Field(description="The declared fields that it has.")]
+
+
 # --- documents ------------------------------------------------------------------------------------------------------
 
 
@@ -89,11 +96,26 @@ class DocumentOut(AnswerModel):
     uri: str | None = Field(description="Where the picture lies; null for a text.")
     text: str | None
     metadata: dict[str, Any]
+    fields: Fields
     content_sha256: str
     created_at: datetime
     updated_at: datetime
     content_url: str | None = Field(description="Path of the picture; null for a text.")
     thumbnail_url: str | None = Field(description="Path of a small JPEG of it; null for a text.")
+
+
+class DocumentsOut(AnswerModel):
+    """Documents in the order of their ids."""
+
+    documents: tuple[DocumentOut, ...]
+    next_after: str | None = Field(description="Ask with this as `after` for the next ones; null at the end.")
+
+
+class DeletionOut(AnswerModel):
+    """What was removed."""
+
+    deleted: int = Field(description="How many documents.")
+    table_version: int
 
 
 class DeletedOut(AnswerModel):
@@ -117,6 +139,7 @@ class ResultOut(AnswerModel):
     text: str | None
     uri: str | None
     metadata: dict[str, Any]
+    fields: Fields
     content_url: str | None
     thumbnail_url: str | None
 
@@ -153,6 +176,7 @@ class TableOut(AnswerModel):
     model: str | None
     dimension: int | None
     calibration_version: int
+    fields: dict[str, FieldType] = Field(description="The declared fields, by which documents can be filtered.")
 
 
 class PreprocessingOut(AnswerModel):
@@ -240,12 +264,22 @@ def document_out(document: Document, addresses: Addresses) -> DocumentOut:
         uri=document.uri,
         text=document.text,
         metadata=dict(document.metadata),
+        fields=dict(document.fields),
         content_sha256=document.content_sha256,
         created_at=document.created_at,
         updated_at=document.updated_at,
         content_url=addresses.content(document),
         thumbnail_url=addresses.thumbnail(document),
     )
+
+
+def documents_out(page: DocumentPage, addresses: Addresses) -> DocumentsOut:
+    documents = tuple(document_out(each, addresses) for each in page.documents)
+    return DocumentsOut(documents=documents, next_after=page.next_after)
+
+
+def deletion_out(deleted: DeletedRows) -> DeletionOut:
+    return DeletionOut(deleted=deleted.count, table_version=deleted.table_version)
 
 
 def deleted_out(outcome: DeleteOutcome) -> DeletedOut:
@@ -275,6 +309,7 @@ def _result_out(hit: Hit, addresses: Addresses) -> ResultOut:
         text=document.text,
         uri=document.uri,
         metadata=dict(document.metadata),
+        fields=dict(document.fields),
         content_url=addresses.content(document),
         thumbnail_url=addresses.thumbnail(document),
     )
@@ -290,6 +325,7 @@ def table_out(info: TableInfo) -> TableOut:
         model=info.model,
         dimension=info.dimension,
         calibration_version=info.calibration_version,
+        fields=dict(info.fields),
     )
 
 

@@ -37,7 +37,7 @@ def create_app(
 ) -> Starlette:
     """The HTTP contract over these services."""
     limits = limits or HttpLimits()
-    models = RequestModels(limits.max_documents, limits.max_limit)
+    models = RequestModels(limits.max_documents, limits.max_limit, limits.max_listed_documents)
     operations = [
         *search_operations(search, models, limits),
         *document_operations(documents, models, limits),

@@ -8,8 +8,8 @@ from serve_app.errors import (
     PictureNotFound,
     Unavailable,
 )
-from serve_app.http.answers import THUMBNAIL_PX, DeletedOut, DocumentOut, UpsertOut
-from serve_app.http.documents import MIN_THUMBNAIL_PX, DocumentRoutes
+from serve_app.http.answers import THUMBNAIL_PX, DeletedOut, DeletionOut, DocumentOut, DocumentsOut, UpsertOut
+from serve_app.http.documents import LISTED_DOCUMENTS, MIN_THUMBNAIL_PX, DocumentRoutes
 from serve_app.http.limits import HttpLimits
 from serve_app.http.operations import Answer, FormPart, Operation, Parameter
 from serve_app.http.wire import RequestModels
@@ -36,7 +36,13 @@ UNCHANGED = Answer("The content is that of the ETag in If-None-Match.")
 def document_operations(documents: DocumentService, models: RequestModels, limits: HttpLimits) -> list[Operation]:
     """The operations on documents. What a document has stands before the document itself."""
     routes = DocumentRoutes(documents, models, limits)
-    return [_add(routes, models), *_pictures(routes, limits), *_one(routes)]
+    return [
+        _list(routes, limits),
+        _add(routes, models),
+        _delete(routes, models),
+        *_pictures(routes, limits),
+        *_one(routes),
+    ]
 
 
 def _add(routes: DocumentRoutes, models: RequestModels) -> Operation:
@@ -60,6 +66,39 @@ def _add(routes: DocumentRoutes, models: RequestModels) -> Operation:
             ),
             FormPart("file", "A picture file; beside `documents`, files have names of your own.", repeated=True),
         ),
+    )
+
+
+def _list(routes: DocumentRoutes, limits: HttpLimits) -> Operation:
+    most = limits.max_listed_documents
+    sizes = {"type": "integer", "minimum": 1, "maximum": most, "default": min(LISTED_DOCUMENTS, most)}
+    return Operation(
+        "GET",
+        "/v1/documents",
+        routes.find,
+        "documents",
+        "List documents, by id",
+        {200: Answer("A page of them.", DocumentsOut)},
+        errors=(InvalidRequest, Unavailable),
+        parameters=[
+            Parameter("filter", "query", 'Which ones: a filter as JSON, such as `{"field": "price", "lt": 20}`.'),
+            Parameter("limit", "query", "Most documents of the page.", sizes),
+            Parameter("after", "query", "Those whose ids come after this one: `next_after` of the page before."),
+        ],
+    )
+
+
+def _delete(routes: DocumentRoutes, models: RequestModels) -> Operation:
+    return Operation(
+        "POST",
+        "/v1/documents:delete",
+        routes.delete_several,
+        "documents",
+        "Remove documents, by a filter or by their ids",
+        {200: Answer("How many are gone.", DeletionOut)},
+        "A filter removes what it matches in one commit; `all: true` removes everything. Ids that are not there are not counted.",
+        errors=(InvalidRequest, BodyTooLarge, Unavailable),
+        body=models.deletion,
     )
 
 

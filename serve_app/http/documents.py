@@ -19,13 +19,25 @@ from serve_app.http.answers import (
     THUMBNAIL_PX,
     Addresses,
     deleted_out,
+    deletion_out,
     document_out,
+    documents_out,
     json_of,
     upsert_out,
     version_of,
 )
-from serve_app.http.bodies import file_parts, json_part, media_type_of, open_form, picture_of, read_json
+from serve_app.http.bodies import (
+    file_parts,
+    json_part,
+    media_type_of,
+    open_form,
+    parse_json,
+    picture_of,
+    read_json,
+    require_json,
+)
 from serve_app.http.error_table import error_of_failure
+from serve_app.http.filter_wire import FilterText
 from serve_app.http.limits import HttpLimits
 from serve_app.http.wire import Base64Image, FormDocumentIn, PartImage, RequestModels, UriImage
 from serve_app.services.documents import DocumentService
@@ -39,6 +51,7 @@ from serve_app.types import (
 )
 
 MIN_THUMBNAIL_PX = 16
+LISTED_DOCUMENTS = 100
 PICTURE_HEADERS = {
     # What users stored is theirs: shown, never run, and never taken for something else.
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
@@ -70,6 +83,30 @@ class DocumentRoutes:
         document = await self._documents.get(request.path_params["document_id"])
         return json_of(document_out(document, Addresses(request.scope.get("root_path", ""))))
 
+    async def find(self, request: Request) -> Response:
+        """GET /v1/documents."""
+        unknown = request.query_params.keys() - {"filter", "limit", "after"}
+        if unknown:
+            raise InvalidRequest(f"{min(unknown)[:64]}: there is no such parameter; there are filter, limit and after.")
+        given = request.query_params.get("filter")
+        where = None if given is None else parse_json(given, FilterText, "filter").root.to_filter()
+        limit = _whole_number(request, "limit", LISTED_DOCUMENTS, 1, self._limits.max_listed_documents)
+        page = await self._documents.find(where, limit, request.query_params.get("after"))
+        return json_of(documents_out(page, Addresses(request.scope.get("root_path", ""))))
+
+    async def delete_several(self, request: Request) -> Response:
+        """POST /v1/documents:delete."""
+        require_json(request)
+        body = await read_json(request, self._models.deletion)
+        if len(body.model_fields_set & {"filter", "ids", "all"}) != 1:
+            raise InvalidRequest("The body: expected exactly one of filter, ids or all (which has to be true).")
+        if body.ids is not None:
+            return json_of(deletion_out(await self._documents.delete_ids(body.ids)))
+        if body.filter is None and body.all is None:
+            raise InvalidRequest("The body: null removes nothing; `all: true` removes every document.")
+        where = None if body.filter is None else body.filter.to_filter()
+        return json_of(deletion_out(await self._documents.delete_matching(where)))
+
     async def delete(self, request: Request) -> Response:
         return json_of(deleted_out(await self._documents.delete(request.path_params["document_id"])))
 
@@ -89,11 +126,9 @@ class DocumentRoutes:
         return _picture(request, document, etag, await self._documents.thumbnail(document.id, size_px))
 
     def _size_of(self, request: Request) -> int:
-        given = request.query_params.get("size", str(min(THUMBNAIL_PX, self._limits.max_thumbnail_px)))
-        largest = self._limits.max_thumbnail_px
-        if not (given.isascii() and given.isdigit() and len(given) < 7 and MIN_THUMBNAIL_PX <= int(given) <= largest):
-            raise InvalidRequest(f"size: expected a whole number of pixels from {MIN_THUMBNAIL_PX} to {largest}.")
-        return int(given)
+        return _whole_number(
+            request, "size", THUMBNAIL_PX, MIN_THUMBNAIL_PX, self._limits.max_thumbnail_px, " of pixels"
+        )
 
     async def _store(self, parsed: Sequence[DocumentInput | CrossmodalError]) -> list[UpsertOutcome | CrossmodalError]:
         good = [document for document in parsed if isinstance(document, DocumentInput)]
@@ -141,6 +176,13 @@ class DocumentRoutes:
             return self._parsed(document.image, document.to_input)
         part = pictures[document.image.part]
         return part if isinstance(part, CrossmodalError) else document.to_input(part.picture)
+
+
+def _whole_number(request: Request, name: str, default: int, least: int, most: int, unit: str = "") -> int:
+    given = request.query_params.get(name, str(min(default, most)))
+    if not (given.isascii() and given.isdigit() and len(given) < 7 and least <= int(given) <= most):
+        raise InvalidRequest(f"{name}: expected a whole number{unit} from {least} to {most}.")
+    return int(given)
 
 
 def _parts_by_name(

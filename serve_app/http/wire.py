@@ -13,7 +13,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
-    Discriminator,
     FailFast,
     Field,
     JsonValue,
@@ -23,6 +22,9 @@ from pydantic import (
 )
 
 from serve_app.errors import InvalidPicture, InvalidRequest, PictureTooLarge
+from serve_app.http.filter_wire import DeletionIn, FilterIn
+from serve_app.http.wire_model import WireModel as WireModel
+from serve_app.http.wire_model import exactly_one_of as exactly_one_of
 from serve_app.types import (
     DocumentInput,
     DocumentQuery,
@@ -40,25 +42,7 @@ from serve_app.types import (
 
 MAX_VECTOR_LENGTH = 16_384
 MAX_URI_CHARACTERS = 4096
-
-
-class WireModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
-
-
-def exactly_one_of(*names: str) -> Discriminator:
-    """Chooses a union's member by the one of these keys that the object has; its tag is the key between angle brackets."""
-
-    def tag(value: Any) -> str | None:
-        present = [name for name in names if name in value] if isinstance(value, dict) else []
-        return f"<{present[0]}>" if len(present) == 1 else None
-
-    expected = ", ".join(names[:-1]) + " or " + names[-1]
-    return Discriminator(
-        tag,
-        custom_error_type="exactly_one_of",
-        custom_error_message=f"expected an object with exactly one of {expected}",
-    )
+MAX_FIELDS = 64
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------
@@ -150,9 +134,15 @@ class _DocumentFields(WireModel):
         default=None, description="The text, or the picture's caption.", examples=["a red boat at night"]
     )
     metadata: Metadata = Field(default_factory=dict, description="Any JSON object; comes back as it was.")
+    fields: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        max_length=MAX_FIELDS,
+        description="Values of the fields that the service declares (`table.fields`), to filter by; times in ISO 8601.",
+        examples=[{"price": 19.5, "tags": ["harbour"], "taken_at": "2026-11-24T09:30:00Z"}],
+    )
 
     def to_input(self, picture: Picture | None) -> DocumentInput:
-        return DocumentInput(text=self.text, picture=picture, id=self.id, metadata=self.metadata)
+        return DocumentInput(text=self.text, picture=picture, id=self.id, metadata=self.metadata, fields=self.fields)
 
 
 class DocumentIn(_DocumentFields):
@@ -244,9 +234,16 @@ class SearchOptionsIn(WireModel):
         description="`calibrated` where more than one modality can be returned, else `cosine`, unless said.",
     )
 
+    filter: FilterIn | None = Field(
+        default=None,
+        description="Which documents may be found.",
+        examples=[{"field": "price", "lt": 20}],
+    )
+
     def to_request(self, query: Query) -> SearchRequest:
         modalities = tuple(dict.fromkeys(self.modalities))
-        return SearchRequest(query=query, limit=self.limit, modalities=modalities, ranking=self.ranking)
+        where = None if self.filter is None else self.filter.to_filter()
+        return SearchRequest(query=query, limit=self.limit, modalities=modalities, ranking=self.ranking, where=where)
 
 
 class SearchIn(SearchOptionsIn):
@@ -265,11 +262,14 @@ class RequestModels:
     form_documents: type[FormDocumentsIn]
     search: type[SearchIn]
     search_options: type[SearchOptionsIn]
+    deletion: type[DeletionIn]
 
-    def __init__(self, max_documents: int, max_limit: int) -> None:
+    def __init__(self, max_documents: int, max_limit: int, max_deleted_ids: int) -> None:
         bounds = Field(min_length=1, max_length=max_documents)
         self.documents = bounded(DocumentsIn, documents=(Annotated[tuple[DocumentIn, ...], FailFast()], bounds))
         self.form_documents = bounded(FormDocumentsIn, root=(Annotated[tuple[FormDocumentIn, ...], FailFast()], bounds))
+        ids = Field(default=None, min_length=1, max_length=max_deleted_ids)
+        self.deletion = bounded(DeletionIn, ids=(tuple[str, ...] | None, ids))
         limit = Field(default=min(10, max_limit), ge=1, le=max_limit, description="Most results.")
         self.search = bounded(SearchIn, limit=(int, limit))
         self.search_options = bounded(SearchOptionsIn, limit=(int, limit))

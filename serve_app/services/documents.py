@@ -1,10 +1,13 @@
 """Put documents in, get them out, remove them. Knows neither models nor the table, only what they promise."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from serve_app.core.failures import failure_of, value_of
+from serve_app.core.fields import check_fields
+from serve_app.core.filters import check_filter
 from serve_app.core.ids import check_document_id, content_sha256, document_id, sha256_of
 from serve_app.core.records import metadata_to_json
 from serve_app.core.texts import check_text
@@ -18,11 +21,16 @@ from serve_app.errors import (
 )
 from serve_app.ports import Indexing, PictureWork, Retrieval, TextEncoding
 from serve_app.types import (
+    DeletedRows,
     DeleteOutcome,
     Document,
     DocumentInput,
+    DocumentPage,
     EmbeddedPicture,
     Embedding,
+    FieldSpec,
+    FieldValue,
+    Filter,
     InlinePicture,
     ItemFailure,
     Modality,
@@ -42,6 +50,7 @@ class _Plan:
     document: DocumentInput
     id: str
     content_sha256: str
+    fields: Mapping[str, FieldValue]
     known: StoredDocument | None = None  # the row with this id, if its content is the same
 
     @property
@@ -63,6 +72,7 @@ class DocumentService:
         *,
         max_characters: int,
         image_weight: float,
+        fields: Mapping[str, FieldSpec] = MappingProxyType({}),
     ) -> None:
         self._texts = texts
         self._pictures = pictures
@@ -70,6 +80,7 @@ class DocumentService:
         self._indexing = indexing
         self._max_characters = max_characters
         self._image_weight = image_weight
+        self._fields = fields
         self._prepared = False
 
     async def add(self, documents: Sequence[DocumentInput]) -> list[UpsertOutcome | ItemFailure]:
@@ -104,6 +115,22 @@ class DocumentService:
         if not outcome.deleted:
             raise DocumentNotFound(f"there is no document {document_id!r}")
         return outcome
+
+    async def find(self, where: Filter | None, limit: int, after: str | None = None) -> DocumentPage:
+        """A page of up to `limit` of the documents that a filter matches, by id. Raises InvalidFilter."""
+        checked = None if where is None else check_filter(where, self._fields)
+        # One more than asked for tells whether there is a next page.
+        found = await self._retrieval.find(checked, limit + 1, after)
+        return DocumentPage(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+
+    async def delete_ids(self, ids: Sequence[str]) -> DeletedRows:
+        """Remove the documents with these ids; those that are not there are not counted."""
+        outcomes = await self._indexing.delete(list(dict.fromkeys(ids)))
+        return DeletedRows(sum(each.deleted for each in outcomes), max(each.table_version for each in outcomes))
+
+    async def delete_matching(self, where: Filter | None) -> DeletedRows:
+        """Remove what a filter matches, everything if None. Raises InvalidFilter."""
+        return await self._indexing.delete_matching(None if where is None else check_filter(where, self._fields))
 
     async def content(self, document_id: str) -> PictureContent:
         """The picture's file. Raises DocumentNotFound, PictureNotFound."""
@@ -149,12 +176,13 @@ class DocumentService:
             if document.text is not None:
                 check_text(document.text, self._max_characters)
             metadata_to_json(document.metadata)
+            fields = check_fields(document.fields, self._fields)
             content = content_sha256(document.text, picture_sha256)
             if document.id is not None:
                 check_document_id(document.id)
         except CrossmodalError as error:
             return failure_of(error)
-        return _Plan(document=document, id=document.id or document_id(content), content_sha256=content)
+        return _Plan(document, document.id or document_id(content), content, fields)
 
     async def _picture_hashes(self, pictures: Sequence[Picture | None]) -> list[str | ItemFailure | None]:
         uris = [picture.uri for picture in pictures if picture is not None and not isinstance(picture, InlinePicture)]
@@ -211,12 +239,13 @@ class DocumentService:
             metadata=plan.document.metadata,
             vector=vector,
             fingerprint=embedding.fingerprint,
+            fields=plan.fields,
         )
         return record, bool(words and words.truncated)
 
 
 def _record_of_known(plan: _Plan, known: StoredDocument) -> Record:
-    """The row as it is, with the metadata, and the place of the picture, that came with the request."""
+    """The row as it is, with the metadata, the fields, and the place of the picture, that came with the request."""
     picture = plan.document.picture
     return Record(
         id=plan.id,
@@ -227,4 +256,5 @@ def _record_of_known(plan: _Plan, known: StoredDocument) -> Record:
         metadata=plan.document.metadata,
         vector=known.vector,
         fingerprint=known.fingerprint,
+        fields=plan.fields,
     )

@@ -15,8 +15,10 @@ from serve_app.core.vectors import check_unit
 from serve_app.errors import CrossmodalError, FingerprintMismatch, NotReady
 from serve_app.ports import MaintainedTable
 from serve_app.types import (
+    DeletedRows,
     DeleteOutcome,
     EncoderCard,
+    Filter,
     ItemFailure,
     Modality,
     Record,
@@ -79,6 +81,14 @@ class IndexingService:
             version = await self._table.delete(sorted(present)) if present else (await self._table.info()).version
         self._look_after_table()
         return [DeleteOutcome(id=each, deleted=each in present, table_version=version) for each in ids]
+
+    async def delete_matching(self, where: Filter | None) -> DeletedRows:
+        """Delete what a checked filter matches, everything if None, in one commit."""
+        async with self._writing:
+            deleted = await self._table.delete_matching(where)
+            self._commits_since_compaction += 1
+        self._look_after_table()
+        return deleted
 
     async def _commit(self, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
         async with self._writing:
@@ -161,4 +171,5 @@ def _same(record: Record, row: StoredDocument | None) -> bool:
         row.document.uri,
         row.document.text,
         row.document.metadata,
-    ) == (record.content_sha256, record.modality, record.uri, record.text, record.metadata)
+        row.document.fields,
+    ) == (record.content_sha256, record.modality, record.uri, record.text, record.metadata, record.fields)

@@ -10,6 +10,8 @@ from serve_app.core.ranking import effective_ranking, rank
 from serve_app.errors import CrossmodalError, FingerprintMismatch, InvalidVector
 from serve_app.ports import DocumentTable
 from serve_app.types import (
+    Document,
+    Filter,
     ItemFailure,
     Modality,
     Ranking,
@@ -49,6 +51,10 @@ class RetrievalService:
         """The rows with these ids, None where there is none."""
         return await self._table.get(ids)
 
+    async def find(self, where: Filter | None, limit: int, after: str | None = None) -> list[Document]:
+        """The first `limit` documents that `where` matches, in the order of their ids, those after the id `after`."""
+        return [row.document for row in await self._table.find(where, limit, after)]
+
     async def table_info(self) -> TableInfo:
         """The state of the table as this reader sees it."""
         return await self._table.info()
@@ -56,17 +62,18 @@ class RetrievalService:
     async def _candidates_of(self, queries: Sequence[VectorQuery], info: TableInfo) -> list[list[StoredDocument]]:
         found: list[list[StoredDocument]] = [[] for _ in queries]
 
-        async def look(modality: Modality) -> None:
-            asking = [at for at, query in enumerate(queries) if modality in query.modalities]
+        async def look(modality: Modality, where: Filter | None) -> None:
+            asking = [at for at, query in enumerate(queries) if modality in query.modalities and query.where == where]
             if not asking or not info.counts.get(modality, 0):
                 return
             # One more than asked for: the document that the query came from may be among them.
             limit = max(self._candidates, *(queries[at].limit + 1 for at in asking))
             vectors = np.stack([queries[at].vector for at in asking])
-            for at, rows in zip(asking, await self._table.nearest(vectors, modality, limit), strict=True):
+            for at, rows in zip(asking, await self._table.nearest(vectors, modality, limit, where), strict=True):
                 found[at].extend(rows)
 
-        await asyncio.gather(*(look(modality) for modality in Modality))
+        filters = dict.fromkeys(query.where for query in queries)
+        await asyncio.gather(*(look(modality, where) for modality in Modality for where in filters))
         return found
 
 

@@ -1,11 +1,14 @@
 """A question becomes a vector, the vector a page of results. Knows neither models nor the table."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from serve_app.core.failures import value_of
+from serve_app.core.filters import check_filter
 from serve_app.core.texts import check_text
 from serve_app.core.vectors import unit
 from serve_app.errors import DocumentNotFound, InvalidRequest, InvalidVector
@@ -13,6 +16,7 @@ from serve_app.ports import PictureWork, Retrieval, TextEncoding
 from serve_app.types import (
     DocumentQuery,
     EncoderCard,
+    FieldSpec,
     FloatVector,
     Modality,
     Picture,
@@ -41,13 +45,21 @@ class SearchService:
     """Search by words, by a picture, by a document or by a vector."""
 
     def __init__(
-        self, texts: TextEncoding, pictures: PictureWork, retrieval: Retrieval, *, max_characters: int, max_limit: int
+        self,
+        texts: TextEncoding,
+        pictures: PictureWork,
+        retrieval: Retrieval,
+        *,
+        max_characters: int,
+        max_limit: int,
+        fields: Mapping[str, FieldSpec] = MappingProxyType({}),
     ) -> None:
         self._texts = texts
         self._pictures = pictures
         self._retrieval = retrieval
         self._max_characters = max_characters
         self._max_limit = max_limit
+        self._fields = fields
         self._card: EncoderCard | None = None
 
     async def search(self, request: SearchRequest) -> SearchAnswer:
@@ -56,6 +68,7 @@ class SearchService:
             raise InvalidRequest(f"limit must be between 1 and {self._max_limit}")
         if not request.modalities:
             raise InvalidRequest("modalities must name at least one of " + ", ".join(Modality))
+        where = None if request.where is None else check_filter(request.where, self._fields)
         began = time.perf_counter()
         question = await self._question(request)
         encoded = time.perf_counter()
@@ -71,6 +84,7 @@ class SearchService:
                             limit=request.limit,
                             ranking=request.ranking,
                             exclude_id=question.exclude_id,
+                            where=where,
                         )
                     ]
                 )

@@ -6,9 +6,11 @@ The contract suite (tests/contract/test_document_table.py) runs on both; a test 
 from collections.abc import Mapping, Sequence
 from copy import copy
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import numpy as np
 
+from serve_app.core.filters import matches
 from serve_app.core.history import moment_of, version_at
 from serve_app.core.records import (
     TableIdentity,
@@ -22,11 +24,25 @@ from serve_app.core.records import (
     table_identity,
 )
 from serve_app.errors import NotReady, SnapshotNotFound, StaleTable
-from serve_app.types import Calibration, EncoderCard, FloatMatrix, Modality, Record, StoredDocument, TableInfo
+from serve_app.types import (
+    Calibration,
+    DeletedRows,
+    EncoderCard,
+    FieldSpec,
+    Filter,
+    FloatMatrix,
+    Modality,
+    Record,
+    StoredDocument,
+    TableInfo,
+    TextMatch,
+)
+from tests.fakes.full_text import bm25
 
 
 class MemoryTable:
-    def __init__(self, uri: str = "memory://documents") -> None:
+    def __init__(self, uri: str = "memory://documents", fields: Mapping[str, FieldSpec] = MappingProxyType({})) -> None:
+        self._fields = {name: spec.type for name, spec in fields.items()}
         self.uri = uri
         self.version = 0
         self._identity: TableIdentity | None = None
@@ -79,6 +95,7 @@ class MemoryTable:
             model=self._identity.model if self._identity else None,
             dimension=self._identity.dimension if self._identity else None,
             calibration_version=self._calibration.version,
+            fields=self._fields if self._identity else {},
         )
 
     async def create(self, encoder: EncoderCard) -> TableInfo:
@@ -91,11 +108,13 @@ class MemoryTable:
         check_ids(ids)
         return [self._rows.get(document_id) for document_id in ids]
 
-    async def nearest(self, vectors: FloatMatrix, modality: Modality, limit: int) -> list[list[StoredDocument]]:
+    async def nearest(
+        self, vectors: FloatMatrix, modality: Modality, limit: int, where: Filter | None = None
+    ) -> list[list[StoredDocument]]:
         if self._identity is None:
             return [[] for _ in vectors]
         check_vectors(vectors, self._identity.dimension)
-        rows = sorted(self._of(modality), key=lambda row: row.document.id)
+        rows = [row for row in self._in_order(where) if row.document.modality is modality]
         if not rows or limit < 1:
             return [[] for _ in vectors]
         matrix = np.stack([row.vector for row in rows]).astype(np.float64)
@@ -104,9 +123,20 @@ class MemoryTable:
         orders = (np.argsort(-np.round(matrix @ query, 9), kind="stable") for query in vectors.astype(np.float64))
         return [[rows[position] for position in order[:limit]] for order in orders]
 
+    async def matching(
+        self, text: str, modalities: Sequence[Modality], limit: int, where: Filter | None = None
+    ) -> list[TextMatch]:
+        rows = [row for row in self._in_order(where) if row.document.text and row.document.modality in modalities]
+        scores = bm25(text, [row.document.text or "" for row in rows])
+        found = [TextMatch(row, score) for row, score in zip(rows, scores, strict=True) if score is not None]
+        return sorted(found, key=lambda match: -match.score)[: max(limit, 0)]
+
+    async def find(self, where: Filter | None, limit: int, after: str | None = None) -> list[StoredDocument]:
+        return [row for row in self._in_order(where) if after is None or row.document.id > after][: max(limit, 0)]
+
     async def upsert(self, records: Sequence[Record], created_at: Mapping[str, datetime], now: datetime) -> int:
         identity = self._existing()
-        written = rows_to_documents(records_to_rows(records, identity, created_at, now))
+        written = rows_to_documents(records_to_rows(records, identity, created_at, now, self._fields))
         if written:
             self._rows.update({row.document.id: row for row in written})
             self._commit()
@@ -118,6 +148,11 @@ class MemoryTable:
         for document_id in doomed:
             del self._rows[document_id]
         return self._commit() if doomed else self.version
+
+    async def delete_matching(self, where: Filter | None) -> DeletedRows:
+        self._existing()
+        doomed = [row.document.id for row in self._in_order(where)]
+        return DeletedRows(len(doomed), await self.delete(doomed))
 
     async def sample(self, modality: Modality, limit: int) -> FloatMatrix:
         if self._identity is None:
@@ -137,6 +172,11 @@ class MemoryTable:
 
     def _of(self, modality: Modality) -> list[StoredDocument]:
         return [row for row in self._rows.values() if row.document.modality is modality]
+
+    def _in_order(self, where: Filter | None) -> list[StoredDocument]:
+        """What a filter matches, by id."""
+        rows = (self._rows[document_id] for document_id in sorted(self._rows))
+        return [row for row in rows if where is None or matches(where, row.document)]
 
     def _existing(self) -> TableIdentity:
         if self._identity is None:

@@ -100,7 +100,7 @@ async def test_an_address_where_nothing_is_answers_in_the_same_form(client: http
     ("method", "path", "allowed"),
     [
         ("GET", "/v1/search", "POST"),
-        ("PUT", "/v1/documents", "POST"),
+        ("PUT", "/v1/documents", "GET, HEAD, POST"),
         ("POST", "/v1/documents/a", "DELETE, GET, HEAD"),
         ("DELETE", "/v1/documents/a/thumbnail", "GET, HEAD"),
         ("POST", "/", "GET, HEAD"),

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from datetime import UTC, datetime
 from email.parser import BytesParser
 from email.policy import HTTP
 from pathlib import Path
@@ -287,3 +288,40 @@ def test_a_search_by_picture_sends_its_options_beside_it():
 def test_a_search_takes_exactly_one_question():
     with Service().client() as client, pytest.raises(InvalidRequest, match="exactly one"):
         client.search("boat", like="b-1")
+
+
+def test_fields_travel_in_json_and_moments_in_iso_8601():
+    service = Service()
+    noon = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    with service.client() as client:
+        list(client.add([NewDocument(text="boat", fields={"price": 1.5, "taken_at": noon, "tags": ["a"]})]))
+    (sent,) = parts_of(service.requests[0])["documents"]
+    assert sent["fields"] == {"price": 1.5, "taken_at": "2026-11-24T12:00:00+00:00", "tags": ["a"]}
+
+
+def test_all_documents_of_a_filter_are_listed_page_by_page():
+    document = {"modality": "text", "fields": {"price": 1.0}}
+    pages = [
+        {"documents": [{"id": "a", **document}, {"id": "b", **document}], "next_after": "b"},
+        {"documents": [{"id": "c", **document}], "next_after": None},
+    ]
+    service = Service(*(httpx.Response(200, json=page) for page in pages))
+    where = {"field": "price", "lt": 20}
+    with service.client() as client:
+        found = list(client.documents(where, page_size=2))
+    assert [(each.id, each.fields) for each in found] == [(each, {"price": 1.0}) for each in "abc"]
+    asked = [dict(request.url.params) for request in service.requests]
+    assert asked == [
+        {"limit": "2", "filter": json.dumps(where)},
+        {"limit": "2", "filter": json.dumps(where), "after": "b"},
+    ]
+
+
+def test_many_documents_are_deleted_by_one_of_three_ways():
+    service = Service(*(httpx.Response(200, json={"deleted": 3, "table_version": 9}) for _ in range(3)))
+    with service.client() as client:
+        assert client.delete_many(where={"field": "price", "lt": 20}).deleted == 3
+        assert client.delete_many(ids=["a", "b"]).table_version == 9
+        client.delete_many(everything=True)
+    asked = [json.loads(request.content) for request in service.requests]
+    assert asked == [{"filter": {"field": "price", "lt": 20}}, {"ids": ["a", "b"]}, {"all": True}]

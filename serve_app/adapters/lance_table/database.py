@@ -12,9 +12,10 @@ from datetime import timedelta
 import lancedb
 import pyarrow as pa
 
+from serve_app.core.columns import fields_of
 from serve_app.core.records import TableIdentity, calibration_from_json, identity_of
 from serve_app.errors import StorageUnavailable
-from serve_app.types import Calibration
+from serve_app.types import Calibration, FieldType
 
 # On the vector field: LanceDB updates the metadata of fields in one commit, and that of the schema not at all.
 CALIBRATION_KEY = "crossmodal.calibration"
@@ -30,6 +31,7 @@ class SchemaState:
     version: int
     identity: TableIdentity
     calibration: Calibration
+    fields: Mapping[str, FieldType]
 
 
 @dataclass(slots=True, eq=False)
@@ -116,7 +118,7 @@ class Database:
             schema = await table.lance.schema()
             stored = (schema.field("vector").metadata or {}).get(CALIBRATION_KEY.encode())
             calibration = calibration_from_json(stored.decode() if stored else None)
-            table.state = SchemaState(version, identity_of(schema), calibration)
+            table.state = SchemaState(version, identity_of(schema), calibration, fields_of(schema))
         return table.state
 
     async def _open_at(self, name: str, version: int) -> lancedb.AsyncTable:

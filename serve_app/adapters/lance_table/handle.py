@@ -6,7 +6,7 @@ Knows which encoder a table belongs to and how new a view of it is; knows nothin
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
@@ -16,7 +16,7 @@ from serve_app.adapters.lance_table.catalogue import PRIMARY_KEY, Catalogue
 from serve_app.adapters.lance_table.database import CALIBRATION_KEY, FOREIGN, Database, OpenTable, is_gone, translated
 from serve_app.core.records import TableIdentity, table_schema
 from serve_app.errors import NotReady, SnapshotNotFound, StaleTable, TableConflict
-from serve_app.types import Calibration
+from serve_app.types import Calibration, FieldType
 
 __all__ = ["CALIBRATION_KEY", "TableHandle", "TableState", "not_ready"]
 
@@ -36,6 +36,7 @@ class TableState:
     lance_version: int
     identity: TableIdentity
     calibration: Calibration
+    fields: Mapping[str, FieldType]
 
 
 class TableHandle:
@@ -108,7 +109,9 @@ class TableHandle:
         found = await self._database.state(opened)
         version = self.served(table, found.version)
         if self._state is None or (self._state.table, self._state.version) != (opened.name, version):
-            self._state = TableState(opened.name, version, found.version, found.identity, found.calibration)
+            self._state = TableState(
+                opened.name, version, found.version, found.identity, found.calibration, found.fields
+            )
         return self._state
 
     async def identity(self, table: lancedb.AsyncTable) -> TableIdentity:

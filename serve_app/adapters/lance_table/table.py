@@ -7,20 +7,25 @@ ranking, of HTTP, or of whether the table's encoder is the right one: the caller
 from collections.abc import Mapping, Sequence
 from copy import copy
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import lancedb
 import numpy as np
 import pyarrow as pa
 from lancedb.index import Bitmap, BTree
+from lancedb.query import ColumnOrdering
 
 from serve_app.adapters.lance_table.catalogue import Catalogue
 from serve_app.adapters.lance_table.database import Database, translated
+from serve_app.adapters.lance_table.fields import add_fields, index_fields
+from serve_app.adapters.lance_table.filters import Predicate, ids_are, modality_is, predicate
 from serve_app.adapters.lance_table.handle import CALIBRATION_KEY, TableHandle, TableState, not_ready
 from serve_app.adapters.lance_table.keeping import LanceKeeping
+from serve_app.adapters.lance_table.texts import index_texts, words_query
+from serve_app.core.columns import QUERY_COLUMN
 from serve_app.core.ranking import empty_calibration
 from serve_app.core.records import (
-    COLUMNS,
     calibration_to_json,
     check_ids,
     check_vectors,
@@ -31,7 +36,23 @@ from serve_app.core.records import (
     vectors_of,
 )
 from serve_app.errors import InvalidRequest
-from serve_app.types import Calibration, EncoderCard, FloatMatrix, Modality, Record, StoredDocument, TableInfo
+from serve_app.types import (
+    And,
+    Calibration,
+    Compare,
+    DeletedRows,
+    EncoderCard,
+    FieldSpec,
+    Filter,
+    FloatMatrix,
+    Modality,
+    Operator,
+    Record,
+    StoredDocument,
+    TableInfo,
+    TextIndexSpec,
+    TextMatch,
+)
 
 _INDEXES: Mapping[str, Any] = {"id": BTree, "modality": Bitmap}
 _IDS_PER_READ = 1000
@@ -42,6 +63,7 @@ class LanceTable:
     """A DocumentTable. Not picklable once used: build it in the process that uses it, in one event loop.
 
     `uri`: a folder or s3://, gs://, az://. `read_consistency`: how old a view may be; zero looks before every read.
+    `fields` are the declared ones, `texts` says how texts are indexed; only a writer has to know either.
     Every method raises StorageUnavailable when the storage fails, and FingerprintMismatch on a table that is not ours.
     """
 
@@ -51,7 +73,11 @@ class LanceTable:
         name: str = "documents",
         storage_options: Mapping[str, str] | None = None,
         read_consistency: timedelta = timedelta(0),
+        fields: Mapping[str, FieldSpec] = MappingProxyType({}),
+        texts: TextIndexSpec | None = None,
     ) -> None:
+        self._texts = texts or TextIndexSpec()
+        self._fields = fields
         database = Database(uri, storage_options, read_consistency)
         self._catalogue = Catalogue(database, name)
         self._database = database
@@ -65,8 +91,23 @@ class LanceTable:
         return await self._handle.run("described", self._describe, self._no_info)
 
     async def create(self, encoder: EncoderCard) -> TableInfo:
-        """Create the table if there is none; two processes may do so at once. Returns the state either way."""
+        """Create the table if there is none, and add columns for fields that it lacks; two processes may do so at once.
+
+        Returns the state either way. Raises InvalidConfig for a field that was removed or has another type.
+        """
         await self._handle.create(table_identity(encoder))
+
+        async def complete(table: lancedb.AsyncTable) -> None:
+            if (await self._handle.identity(table)).fingerprint != encoder.fingerprint:
+                return
+            await add_fields(table, self._fields)
+            if not await table.count_rows():
+                # From the first row on: only an index says how texts and queries are cut into words. A table with rows
+                # waits for upkeep, which is in nobody's way.
+                await index_texts(table, self._texts)
+                await index_fields(table, self._fields)
+
+        await self._handle.run("prepared", complete, not_ready)
         return await self.info()
 
     async def refresh(self, min_version: int) -> int:
@@ -98,18 +139,23 @@ class LanceTable:
             indexed = {column for index in await table.list_indices() for column in index.columns}
             for column in _INDEXES.keys() - indexed:
                 await table.create_index(column, config=_INDEXES[column]())
+            await index_texts(table, self._texts)
+            await index_fields(table, self._fields)
             await table.optimize(cleanup_older_than=keep_versions)
 
         await self._handle.run("compacted", work, not_ready)
 
     async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]:
         """One entry per id, in order, None where there is no such document. Raises InvalidDocumentId."""
-        chunks = await self._find(ids, COLUMNS)
+        chunks = await self._find(ids, None)
         found = {row.document.id: row for rows in chunks for row in rows_to_documents(rows)}
         return [found.get(document_id) for document_id in ids]
 
-    async def nearest(self, vectors: FloatMatrix, modality: Modality, limit: int) -> list[list[StoredDocument]]:
-        """For each row of [n, dimension] its `limit` nearest rows of one modality, best first, equals by id.
+    async def nearest(
+        self, vectors: FloatMatrix, modality: Modality, limit: int, where: Filter | None = None
+    ) -> list[list[StoredDocument]]:
+        """For each row of [n, dimension] its `limit` nearest rows of one modality that `where` matches, best first, equals
+        by id.
 
         One scan for all n. Exact: a vector index, should somebody make one, is passed by. Which of several equally near
         rows make it into the last places is the storage's choice. Raises InvalidVector.
@@ -120,10 +166,50 @@ class LanceTable:
             if limit < 1 or not len(vectors):
                 return None
             query = table.query().nearest_to(vectors).column("vector").distance_type("cosine")
-            return await query.where(_modality_is(modality)).limit(limit).bypass_vector_index().to_arrow()
+            of_modality = _both(Compare("modality", Operator.EQ, modality.value), where)
+            return (
+                await query.where(await self._predicate(table, of_modality))
+                .limit(limit)
+                .bypass_vector_index()
+                .to_arrow()
+            )
 
         rows: pa.Table | None = await self._handle.run("read", search, lambda: None)
         return [[] for _ in vectors] if rows is None else _by_query(rows, len(vectors))
+
+    async def matching(
+        self, text: str, modalities: Sequence[Modality], limit: int, where: Filter | None = None
+    ) -> list[TextMatch]:
+        """The `limit` best rows by BM25 over `text`, best first, equals by id; rows that no index holds yet among them."""
+        words = words_query(text)
+
+        async def search(table: lancedb.AsyncTable) -> pa.Table | None:
+            if words is None or limit < 1 or not modalities:
+                return None
+            of_modalities = Compare("modality", Operator.IN, tuple(each.value for each in modalities))
+            asked = await self._predicate(table, _both(of_modalities, where))
+            return await table.query().nearest_to_text(words).where(asked).limit(limit).to_arrow()
+
+        rows: pa.Table | None = await self._handle.run("read", search, lambda: None)
+        if rows is None:
+            return []
+        rows = rows.sort_by([("_score", "descending"), ("id", "ascending")])
+        scores = rows.column("_score").to_pylist()
+        return [TextMatch(row, score) for row, score in zip(rows_to_documents(rows), scores, strict=True)]
+
+    async def find(self, where: Filter | None, limit: int, after: str | None = None) -> list[StoredDocument]:
+        """The first `limit` rows that `where` matches, in the order of their ids, those after the id `after`."""
+        after_id = None if after is None else Compare("id", Operator.GT, after)
+        asked = _both(after_id, where)
+
+        async def read(table: lancedb.AsyncTable) -> list[str]:
+            # Their ids first: sorting whole rows would read the vectors of all that match.
+            query = table.query() if asked is None else table.query().where(await self._predicate(table, asked))
+            keys = query.select(["id"]).order_by([ColumnOrdering(column_name="id")]).limit(limit)
+            return list((await keys.to_arrow()).column("id").to_pylist())
+
+        ids: list[str] = await self._handle.run("read", read, list) if limit > 0 else []
+        return [row for row in await self.get(ids) if row is not None]
 
     async def sample(self, modality: Modality, limit: int) -> FloatMatrix:
         """Up to `limit` raw vectors, evenly spaced in the order of storage; the same for the same version."""
@@ -132,7 +218,7 @@ class LanceTable:
             state = await self._handle.state(table)
             # A handle of its own, pinned: row ids mean nothing in another version.
             pinned = await self._handle.pinned(table, state.lance_version)
-            found = await pinned.query().where(_modality_is(modality)).select([]).with_row_id().to_arrow()
+            found = await pinned.query().where(modality_is(modality)).select([]).with_row_id().to_arrow()
             row_ids = np.sort(found.column("_rowid").to_numpy())
             chosen = row_ids[spread(len(row_ids), limit)].tolist()
             if not chosen:
@@ -158,7 +244,7 @@ class LanceTable:
         state = await self._handle.run("read", self._handle.state, not_ready)
         if not records:
             return state.version
-        rows = records_to_rows(records, state.identity, created_at, now)
+        rows = records_to_rows(records, state.identity, created_at, now, state.fields)
 
         async def write(table: lancedb.AsyncTable) -> int:
             merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
@@ -172,31 +258,45 @@ class LanceTable:
         present = [found for rows in await self._find(ids, ["id"]) for found in rows.column("id").to_pylist()]
 
         async def write(table: lancedb.AsyncTable) -> int:
-            version = (await table.delete(_ids_are(present))).version if present else await table.version()
+            version = (await table.delete(ids_are(present))).version if present else await table.version()
             return self._handle.served(table, version)
 
         return await self._handle.run("written", write, lambda: 0)
+
+    async def delete_matching(self, where: Filter | None) -> DeletedRows:
+        """Delete what `where` matches, everything if None, in one commit. Raises NotReady without a table."""
+
+        async def write(table: lancedb.AsyncTable) -> DeletedRows:
+            asked = lancedb.lit(True) if where is None else await self._predicate(table, where)
+            done: Any = await table.delete(asked)
+            return DeletedRows(int(done.num_deleted_rows), self._handle.served(table, done.version))
+
+        return await self._handle.run("written", write, not_ready)
 
     async def store_calibration(self, calibration: Calibration) -> None:
         """Store it with the table; makes a new version and rewrites no row. Raises NotReady without a table."""
         update = {"path": "vector", "metadata": {CALIBRATION_KEY: calibration_to_json(calibration)}}
         await self._handle.run("written", lambda table: table.update_field_metadata(update), not_ready)
 
-    async def _find(self, ids: Sequence[str], columns: list[str]) -> list[pa.Table]:
-        """The rows with these ids, in parts, in no order."""
+    async def _find(self, ids: Sequence[str], columns: list[str] | None) -> list[pa.Table]:
+        """The rows with these ids, in parts, in no order; all columns if None."""
         check_ids(ids)
         distinct = list(dict.fromkeys(ids))
 
         async def read(table: lancedb.AsyncTable) -> list[pa.Table]:
             parts = (distinct[start : start + _IDS_PER_READ] for start in range(0, len(distinct), _IDS_PER_READ))
-            return [await table.query().where(_ids_are(part)).select(columns).to_arrow() for part in parts]
+            queries = (table.query().where(ids_are(part)) for part in parts)
+            return [await (each.select(columns) if columns else each).to_arrow() for each in queries]
 
         return await self._handle.run("read", read, list)
+
+    async def _predicate(self, table: lancedb.AsyncTable, where: Filter) -> Predicate:
+        return predicate(where, (await self._handle.state(table)).fields)
 
     async def _describe(self, table: lancedb.AsyncTable) -> TableInfo:
         state = await self._handle.state(table)
         if self._counts is None or self._counts[0] is not state:
-            counts = {modality: await table.count_rows(_modality_is(modality).to_sql()) for modality in Modality}
+            counts = {modality: await table.count_rows(modality_is(modality).to_sql()) for modality in Modality}
             self._counts = (state, counts)
         return TableInfo(
             uri=self._handle.uri,
@@ -206,6 +306,7 @@ class LanceTable:
             model=state.identity.model,
             dimension=state.identity.dimension,
             calibration_version=state.calibration.version,
+            fields=state.fields,
         )
 
     def _view(self, name: str, pinned: int | None) -> "LanceTable":
@@ -225,19 +326,14 @@ class LanceTable:
 
 def _by_query(rows: pa.Table, count: int) -> list[list[StoredDocument]]:
     """LanceDB names the query of each row, unless there was one query only."""
-    if "query_index" not in rows.column_names:
-        rows = rows.append_column("query_index", pa.array(np.zeros(len(rows), np.int32)))
-    rows = rows.sort_by([(column, "ascending") for column in ("query_index", "_distance", "id")])
+    if QUERY_COLUMN not in rows.column_names:
+        rows = rows.append_column(QUERY_COLUMN, pa.array(np.zeros(len(rows), np.int32)))
+    rows = rows.sort_by([(column, "ascending") for column in (QUERY_COLUMN, "_distance", "id")])
     pages: list[list[StoredDocument]] = [[] for _ in range(count)]
-    for query, row in zip(rows.column("query_index").to_pylist(), rows_to_documents(rows), strict=True):
+    for query, row in zip(rows.column(QUERY_COLUMN).to_pylist(), rows_to_documents(rows), strict=True):
         pages[query].append(row)
     return pages
 
 
-def _ids_are(ids: Sequence[str]) -> Any:
-    """A typed filter: an id may hold quotes, and no id becomes part of a statement."""
-    return lancedb.col("id").isin(ids)
-
-
-def _modality_is(modality: Modality) -> Any:
-    return lancedb.col("modality") == lancedb.lit(modality.value)
+def _both(left: Filter | None, right: Filter | None) -> Any:
+    return And((left, right)) if left and right else left or right

@@ -33,11 +33,14 @@ class FakeService:
         self.documents: dict[str, dict[str, Any]] = {}
         self.pictures: dict[str, bytes] = {}
         self.searches: list[dict[str, Any]] = []
+        self.deletions: list[dict[str, Any]] = []
+        self.fields: dict[str, str] = {}
         self.not_ready: str | None = None
         routes = [
             Route("/readyz", self.readyz),
             Route("/v1/table", self.table),
             Route("/v1/documents", self.add, methods=["POST"]),
+            Route("/v1/documents:delete", self.delete, methods=["POST"]),
             Route("/v1/search", self.search, methods=["POST"]),
             Route("/v1/documents/{id}/thumbnail", self.thumbnail),
         ]
@@ -53,7 +56,7 @@ class FakeService:
         for document in self.documents.values():
             counts[document["modality"]] = counts.get(document["modality"], 0) + 1
         facts = {"model": "demo (local)", "fingerprint": "f00d" * 16, "dimension": 8, "calibration_version": 2}
-        return JSONResponse({"version": 7, "counts": counts, **facts})
+        return JSONResponse({"version": 7, "counts": counts, "fields": self.fields, **facts})
 
     async def add(self, request: Request) -> Response:
         async with request.form() as form:
@@ -75,6 +78,8 @@ class FakeService:
         uri = f"file:///pictures/{content}.png" if "image" in item else None
         metadata = item.get("metadata", {})
         self.documents[identity] = {"modality": modality, "text": text, "uri": uri, "metadata": metadata}
+        if "fields" in item:
+            self.documents[identity]["fields"] = item["fields"]
         if picture is not None:
             self.pictures[identity] = picture
         return {"id": identity, "status": status, "truncated": False}
@@ -90,6 +95,10 @@ class FakeService:
         found = [{"id": key, "score": 0.5, "confidence": 0.875, **each} for key, each in self.documents.items()]
         facts = {"ranking": "calibrated", "calibration_version": 2, "table_version": 7, "truncated": False}
         return JSONResponse({"results": found[: asked["limit"]], "took_ms": {"encode": 1.0}, **facts})
+
+    async def delete(self, request: Request) -> Response:
+        self.deletions.append(await request.json())
+        return JSONResponse({"deleted": 2, "table_version": 8})
 
     async def thumbnail(self, request: Request) -> Response:
         picture = self.pictures.get(request.path_params["id"])

@@ -44,6 +44,21 @@ def test_a_csv_file_turns_its_other_columns_into_metadata(service, run, tmp_path
     assert [each["text"] for each in service.documents.values()] == ["boat, red", "car"]
 
 
+def test_declared_fields_come_from_jsonl_and_from_the_columns_of_a_csv(service, run, tmp_path):
+    service.fields = {"price": "float", "year": "integer", "sold": "boolean", "tags": "strings", "pages": "integers"}
+    (tmp_path / "a.jsonl").write_text(
+        json.dumps({"id": "a", "text": "boat", "fields": {"price": 2, "tags": ["x"]}}) + "\n"
+    )
+    head, row = "id,text,price,year,sold,tags,pages,album", "b,boat,1.5,1987,True,sea; red;,3;4,holiday"
+    (tmp_path / "b.csv").write_text(f"{head}\n{row}\nc,boat,cheap,,maybe,,x;2,\n")
+    assert run("add", tmp_path).exit_code == 0
+    assert service.documents["a"]["fields"] == {"price": 2, "tags": ["x"]}
+    fields = {"price": 1.5, "year": 1987, "sold": True, "tags": ["sea", "red"], "pages": [3, 4]}
+    assert (service.documents["b"]["fields"], service.documents["b"]["metadata"]) == (fields, {"album": "holiday"})
+    # What is not of the type goes as it is: the service says what is wrong with it.
+    assert service.documents["c"]["fields"] == {"price": "cheap", "sold": "maybe", "pages": ["x", 2]}
+
+
 def test_a_broken_picture_is_reported_and_the_rest_is_stored(service, run, picture, tmp_path):
     picture("all/a.png", "red")
     (tmp_path / "all/b.png").write_bytes(b"no picture at all")

@@ -73,3 +73,9 @@ def test_a_search_for_nothing_says_what_it_takes(service, run):
 
 def test_an_empty_table_is_said_to_be_empty(service, run):
     assert "nothing found" in run("search", "boat").output
+
+
+def test_a_filter_travels_as_it_was_typed(service, run):
+    where = {"and": [{"field": "price", "lt": 20}, {"not": {"field": "tags", "any": ["sea"]}}]}
+    assert run("search", "boats", "--filter", json.dumps(where)).exit_code == 0
+    assert service.searches[0]["filter"] == where

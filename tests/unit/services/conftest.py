@@ -13,6 +13,7 @@ from serve_app.services.query_cache import CachedTextEncoding
 from serve_app.services.retrieval import RetrievalService
 from serve_app.services.search import SearchService
 from serve_app.services.status import StatusService
+from serve_app.types import FieldIndex, FieldSpec, FieldType
 from tests.fakes.parts import FakePictureWork, FakeTextEncoding
 from tests.fakes.table import MemoryTable
 
@@ -33,8 +34,15 @@ class System:
     status: StatusService
 
 
+FIELDS = {
+    "price": FieldSpec(FieldType.FLOAT, FieldIndex.BTREE),
+    "tags": FieldSpec(FieldType.STRINGS, FieldIndex.LABEL_LIST),
+    "taken_at": FieldSpec(FieldType.TIMESTAMP, FieldIndex.BTREE),
+}
+
+
 def make_system(table: MemoryTable | None = None, texts: FakeTextEncoding | None = None) -> System:
-    table, texts, pictures = table or MemoryTable(), texts or FakeTextEncoding(), FakePictureWork()
+    table, texts, pictures = table or MemoryTable(fields=FIELDS), texts or FakeTextEncoding(), FakePictureWork()
     pictures.card = texts.card
     retrieval = RetrievalService(table, candidates=50)
     indexing = IndexingService(
@@ -54,8 +62,16 @@ def make_system(table: MemoryTable | None = None, texts: FakeTextEncoding | None
         table,
         indexing,
         retrieval,
-        DocumentService(texts, pictures, retrieval, indexing, max_characters=200, image_weight=0.5),
-        SearchService(asked, pictures, retrieval, max_characters=200, max_limit=50),
+        DocumentService(
+            texts,
+            pictures,
+            retrieval,
+            indexing,
+            max_characters=200,
+            image_weight=0.5,
+            fields=FIELDS,
+        ),
+        SearchService(asked, pictures, retrieval, max_characters=200, max_limit=50, fields=FIELDS),
         embeddings,
         ClassifyService(embeddings, max_prompts=12),
         StatusService(texts, pictures, retrieval, indexing, cache_s=0),

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -147,3 +148,20 @@ async def test_documents_of_another_encoder_are_refused_before_anything_is_writt
     with pytest.raises(FingerprintMismatch):
         await stranger.documents.add([DocumentInput(text="blue cat")])
     assert sum((await system.table.info()).counts.values()) == 1
+
+
+async def test_other_fields_are_stored_and_nothing_is_encoded_again(system: System) -> None:
+    boat = DocumentInput(text="red boat", id="boat", fields={"price": 2, "tags": ["sea"]})
+    await system.documents.add([boat])
+    assert (await system.documents.get("boat")).fields == {"price": 2.0, "tags": ("sea",)}
+    assert statuses(await system.documents.add([replace(boat, fields={"price": 2.0, "tags": ("sea",)})])) == [
+        "unchanged"
+    ]
+    assert statuses(await system.documents.add([replace(boat, fields={"price": 3})])) == ["stored"]
+    assert (await system.documents.get("boat")).fields == {"price": 3.0}
+    assert len(system.texts.encoded) == 1
+
+
+async def test_a_document_with_a_field_that_is_not_declared_fails_alone(system: System) -> None:
+    documents = [DocumentInput(text="red boat", fields={"colour": "red"}), DocumentInput(text="blue cat")]
+    assert statuses(await system.documents.add(documents)) == ["invalid_field", "stored"]
