@@ -30,6 +30,9 @@ def search(
     ] = None,
     ranking: Annotated[str | None, typer.Option("--ranking", help="calibrated or cosine.")] = None,
     filter_: Filter = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", help="A snapshot's name or an ISO time: search what was there then.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="Save the results as one picture (a contact sheet).")
@@ -49,6 +52,7 @@ def search(
             limit=limit,
             ranking=ranking,
             where=read_filter(filter_),
+            as_of=as_of,
         )
         if as_json:
             # Not through rich: it would wrap long lines and break them.

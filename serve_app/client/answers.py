@@ -122,6 +122,30 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state of the table that stays; `Client.search(as_of=name)` searches it."""
+
+    name: str
+    created_at: str
+    documents: int
+    table_version: int
+    table: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableEntry:
+    """A table in service or beside it. `since`: when it was last taken into service, None for never."""
+
+    name: str
+    in_service: bool
+    documents: int
+    fingerprint: str
+    model: str
+    since: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """Whether the service takes requests. When it does not, `reason` is a sentence and `code` that of the error."""
 

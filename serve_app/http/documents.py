@@ -80,7 +80,8 @@ class DocumentRoutes:
         return json_of(upsert_out(results))
 
     async def get(self, request: Request) -> Response:
-        document = await self._documents.get(request.path_params["document_id"])
+        min_table_version = _version_in(request)
+        document = await self._documents.get(request.path_params["document_id"], min_table_version)
         return json_of(document_out(document, Addresses(request.scope.get("root_path", ""))))
 
     async def find(self, request: Request) -> Response:
@@ -182,6 +183,13 @@ def _whole_number(request: Request, name: str, default: int, least: int, most: i
     given = request.query_params.get(name, str(min(default, most)))
     if not (given.isascii() and given.isdigit() and len(given) < 7 and least <= int(given) <= most):
         raise InvalidRequest(f"{name}: expected a whole number{unit} from {least} to {most}.")
+    return int(given)
+
+
+def _version_in(request: Request) -> int:
+    given = request.query_params.get("min_table_version", "0")
+    if not (given.isascii() and given.isdigit() and len(given) < 19):
+        raise InvalidRequest("min_table_version: expected a whole number.")
     return int(given)
 
 

@@ -11,6 +11,7 @@ from serve_app.errors import (
     FingerprintMismatch,
     InvalidRequest,
     PictureNotFound,
+    SnapshotNotFound,
     Unavailable,
 )
 from serve_app.http.answers import Addresses, SearchOut, json_of, search_out
@@ -61,7 +62,15 @@ def search_operations(search: SearchService, models: RequestModels, limits: Http
             "search",
             "Search texts and pictures by words, a picture, a document or a vector",
             {200: Answer("What was found, best first.", SearchOut)},
-            errors=(InvalidRequest, BodyTooLarge, DocumentNotFound, PictureNotFound, FingerprintMismatch, Unavailable),
+            errors=(
+                InvalidRequest,
+                BodyTooLarge,
+                DocumentNotFound,
+                PictureNotFound,
+                SnapshotNotFound,
+                FingerprintMismatch,
+                Unavailable,
+            ),
             body=models.search,
             form=(
                 FormPart("image", "The picture file to search by.", required=True),

@@ -240,10 +240,27 @@ class SearchOptionsIn(WireModel):
         examples=[{"field": "price", "lt": 20}],
     )
 
+    min_table_version: int = Field(
+        default=0, ge=0, description="That of a write: the search sees it, whichever replica answers."
+    )
+    as_of: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="The name of a snapshot, or an ISO 8601 time: search what the table held then.",
+        examples=["before-the-import", "2026-11-24T18:00:00Z"],
+    )
+
     def to_request(self, query: Query) -> SearchRequest:
-        modalities = tuple(dict.fromkeys(self.modalities))
-        where = None if self.filter is None else self.filter.to_filter()
-        return SearchRequest(query=query, limit=self.limit, modalities=modalities, ranking=self.ranking, where=where)
+        return SearchRequest(
+            query=query,
+            limit=self.limit,
+            modalities=tuple(dict.fromkeys(self.modalities)),
+            ranking=self.ranking,
+            where=None if self.filter is None else self.filter.to_filter(),
+            min_table_version=self.min_table_version,
+            as_of=self.as_of,
+        )
 
 
 class SearchIn(SearchOptionsIn):

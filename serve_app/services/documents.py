@@ -102,9 +102,9 @@ class DocumentService:
                 )
         return results
 
-    async def get(self, document_id: str) -> Document:
-        """Raises DocumentNotFound."""
-        row = (await self._retrieval.get([document_id]))[0]
+    async def get(self, document_id: str, min_table_version: int = 0) -> Document:
+        """As it stands in that version of the table or a later one. Raises DocumentNotFound, StaleTable."""
+        row = (await self._retrieval.get([document_id], min_table_version))[0]
         if row is None:
             raise DocumentNotFound(f"there is no document {document_id!r}")
         return row.document

@@ -69,6 +69,8 @@ class SearchService:
         if not request.modalities:
             raise InvalidRequest("modalities must name at least one of " + ", ".join(Modality))
         where = None if request.where is None else check_filter(request.where, self._fields)
+        if request.min_table_version and request.as_of is not None:
+            raise InvalidRequest("as_of asks for an old state and min_table_version for a new one: give one of them")
         began = time.perf_counter()
         question = await self._question(request)
         encoded = time.perf_counter()
@@ -85,6 +87,8 @@ class SearchService:
                             ranking=request.ranking,
                             exclude_id=question.exclude_id,
                             where=where,
+                            min_table_version=request.min_table_version,
+                            as_of=request.as_of,
                         )
                     ]
                 )
@@ -104,7 +108,7 @@ class SearchService:
             case PictureQuery(picture):
                 return await self._of_picture(picture)
             case DocumentQuery(document_id):
-                return await self._of_document(document_id)
+                return await self._of_document(document_id, request.min_table_version)
             case RawVectorQuery() as query:
                 return await self._of_vector(query)
 
@@ -117,8 +121,8 @@ class SearchService:
         embedding = value_of((await self._pictures.embed_pictures([PictureTask(picture)]))[0]).embedding
         return _Question(embedding.vector, embedding.fingerprint, Modality.IMAGE)
 
-    async def _of_document(self, document_id: str) -> _Question:
-        row = (await self._retrieval.get([document_id]))[0]
+    async def _of_document(self, document_id: str, min_table_version: int) -> _Question:
+        row = (await self._retrieval.get([document_id], min_table_version))[0]
         if row is None:
             raise DocumentNotFound(f"there is no document {document_id!r}")
         return _Question(row.vector, row.fingerprint, row.document.modality, exclude_id=document_id)

@@ -293,7 +293,7 @@ async def test_snapshots_and_times_of_the_table_before_are_still_read_and_not_re
 
 
 async def test_the_tables_are_told_and_only_what_nobody_needs_is_dropped(opened: Opened) -> None:
-    table = opened()
+    table, hasty = opened(), opened(unread_for=AT_ONCE)
     await table.create(ENCODER)
     await table.upsert([record("a")], {}, MONDAY)
     await table.beside("documents.other").create(OTHER)
@@ -306,14 +306,14 @@ async def test_the_tables_are_told_and_only_what_nobody_needs_is_dropped(opened:
     assert told[0].since is not None
     assert told[1].since is None
     with pytest.raises(TableConflict, match="is in service"):
-        await table.keeping.drop_table("documents", AT_ONCE)
+        await hasty.keeping.drop_table("documents")
     await table.keeping.use_table("documents.other")
     with pytest.raises(TableConflict, match="may still be read"):
-        await table.keeping.drop_table("documents", HOUR)
+        await table.keeping.drop_table("documents")
     with pytest.raises(TableConflict, match="snapshots kept"):
-        await table.keeping.drop_table("documents", AT_ONCE)
+        await hasty.keeping.drop_table("documents")
     await table.keeping.delete_snapshot("kept")
-    await table.keeping.drop_table("documents", AT_ONCE)
+    await hasty.keeping.drop_table("documents")
     assert [each.name for each in await table.keeping.tables()] == ["documents.other"]
     assert (await opened().info()).fingerprint == OTHER.fingerprint
 
@@ -322,7 +322,7 @@ async def test_the_tables_are_told_and_only_what_nobody_needs_is_dropped(opened:
 async def test_what_is_no_table_beside_is_not_found(opened: Opened, name: str) -> None:
     table = opened()
     await table.create(ENCODER)
-    for asked in (table.keeping.use_table(name), table.keeping.drop_table(name, HOUR)):
+    for asked in (table.keeping.use_table(name), table.keeping.drop_table(name)):
         with pytest.raises(TableNotFound):
             await asked
 
