@@ -159,12 +159,16 @@ class RemotePreprocessor:
             "embed_pictures"
         )
         self._uris: Batcher[str, str | ItemFailure] = self._target.coalesced_files("identify_pictures")
+        self._signed: Batcher[str, str | None] = self._target.coalesced("sign")
 
     async def embed_pictures(self, tasks: Sequence[PictureTask]) -> list[EmbeddedPicture | ItemFailure]:
         return await self._tasks.submit_all(tasks)
 
     async def identify_pictures(self, uris: Sequence[str]) -> list[str | ItemFailure]:
         return await self._uris.submit_all(uris)
+
+    async def sign(self, uris: Sequence[str]) -> list[str | None]:
+        return await self._signed.submit_all(uris)
 
     async def read_picture(self, uri: str) -> PictureContent:
         content: PictureContent = await self._target.call("read_picture", uri)

@@ -60,6 +60,10 @@ class PictureWork(Protocol):
 
     async def read_picture(self, uri: str) -> PictureContent: ...
 
+    async def sign(self, uris: Sequence[str]) -> list[str | None]:
+        """For each URI an address that a browser can fetch for a short while; None where there is none."""
+        ...
+
     async def thumbnail(self, uri: str, size_px: int) -> PictureContent: ...
 
 

@@ -344,6 +344,12 @@ class RawVectorQuery:
 Query: TypeAlias = TextQuery | PictureQuery | DocumentQuery | RawVectorQuery
 
 
+class Include(StrEnum):
+    """What costs extra, and comes with a document only where it is asked for."""
+
+    URL = "url"  # a signed address of the picture, good for a short while
+
+
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
     """`ranking` None: calibrated where more than one modality can be returned, cosine otherwise."""
@@ -355,6 +361,7 @@ class SearchRequest:
     min_table_version: int = 0  # that of a write which the search has to see
     as_of: str | None = None  # the name of a snapshot, or an ISO 8601 time: search what the table held then
     where: Filter | None = None
+    include: tuple[Include, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,12 +407,16 @@ class SearchPage:
 
 @dataclass(frozen=True, slots=True)
 class SearchAnswer:
-    """A page and what happened to the query on its way. Durations in milliseconds."""
+    """A page and what happened to the query on its way. Durations in milliseconds.
+
+    `urls`: by a picture's URI an address that a browser can fetch for a short while; empty where nobody asked for them.
+    """
 
     page: SearchPage
     truncated: bool
     encode_ms: float
     retrieve_ms: float
+    urls: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

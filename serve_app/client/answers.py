@@ -57,7 +57,10 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """One result. `score`: higher is better. `confidence`: 0 to 1, None for cosine. URLs are paths of the service."""
+    """One result. `score`: higher is better. `confidence`: 0 to 1, None for cosine.
+
+    `content_url` and `thumbnail_url` are paths of the service; `url` is a whole address, where it was asked for.
+    """
 
     id: str
     modality: str
@@ -69,6 +72,7 @@ class SearchResult:
     fields: Mapping[str, Any] = field(default_factory=dict)
     content_url: str | None = None
     thumbnail_url: str | None = None
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,7 @@ class StoredDocument:
     updated_at: str | None = None
     content_url: str | None = None
     thumbnail_url: str | None = None
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

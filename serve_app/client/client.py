@@ -99,12 +99,13 @@ class Client:
         ranking: str | None = None,
         where: Mapping[str, Any] | None = None,
         as_of: str | None = None,
+        include: Sequence[str] = (),
     ) -> SearchResults:
         """Search by exactly one of: words, a picture, the id of a stored document, a vector of the service's encoder.
 
         `modalities`: what may come back (text, image, image_text), all when empty. `where`: a filter, such as {"field":
-        "price", "lt": 20}, see docs/filters.md. `as_of`: the name of a snapshot, or an
-        ISO 8601 time, to search what the table held then. Raises InvalidRequest and its kinds, SnapshotNotFound.
+        "price", "lt": 20}, see docs/filters.md. `as_of`: the name of a snapshot, or an ISO 8601 time, to search what the
+        table held then. `include`: `url` for addresses of pictures that a browser can fetch for a short while. Raises InvalidRequest and its kinds, SnapshotNotFound.
         """
         query = _query(text, image, like, vector, vector_modality)
         options: dict[str, Any] = {"limit": limit}
@@ -114,6 +115,8 @@ class Client:
             options["ranking"] = ranking
         if where is not None:
             options["filter"] = where
+        if include:
+            options["include"] = list(include)
         if as_of is not None:
             options["as_of"] = as_of
         else:
@@ -177,7 +180,9 @@ class Client:
             asked["filter"] = where
         if everything:
             asked["all"] = True
-        return read_answer(Deletion, self._transport.json("POST", "/v1/documents:delete", json=asked))
+        deletion = read_answer(Deletion, self._transport.json("POST", "/v1/documents:delete", json=asked))
+        self._wrote(deletion.table_version)
+        return deletion
 
     def delete(self, document_id: str) -> None:
         """Delete a document. Raises DocumentNotFound."""

@@ -36,6 +36,12 @@ MIN_TABLE_VERSION = Parameter(
     "That of a write: the answer sees it, whichever replica answers.",
     {"type": "integer", "minimum": 0, "default": 0},
 )
+INCLUDE = Parameter(
+    "include",
+    "query",
+    "`url`: with an address of the picture that a browser can fetch for a short while.",
+    {"type": "string", "enum": ["url"]},
+)
 UNCHANGED = Answer("The content is that of the ETag in If-None-Match.")
 
 
@@ -160,7 +166,7 @@ def _one(routes: DocumentRoutes) -> list[Operation]:
             "A document",
             stored,
             errors=(InvalidRequest, *errors),
-            parameters=[ID, MIN_TABLE_VERSION],
+            parameters=[ID, MIN_TABLE_VERSION, INCLUDE],
         ),
         Operation(
             "DELETE", path, routes.delete, "documents", "Remove a document", gone, errors=errors, parameters=[ID]

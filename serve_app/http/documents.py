@@ -44,6 +44,7 @@ from serve_app.services.documents import DocumentService
 from serve_app.types import (
     Document,
     DocumentInput,
+    Include,
     ItemFailure,
     Picture,
     PictureContent,
@@ -82,7 +83,8 @@ class DocumentRoutes:
     async def get(self, request: Request) -> Response:
         min_table_version = _version_in(request)
         document = await self._documents.get(request.path_params["document_id"], min_table_version)
-        return json_of(document_out(document, Addresses(request.scope.get("root_path", ""))))
+        url = await self._documents.address(document) if _includes_url(request) else None
+        return json_of(document_out(document, Addresses(request.scope.get("root_path", "")), url))
 
     async def find(self, request: Request) -> Response:
         """GET /v1/documents."""
@@ -184,6 +186,13 @@ def _whole_number(request: Request, name: str, default: int, least: int, most: i
     if not (given.isascii() and given.isdigit() and len(given) < 7 and least <= int(given) <= most):
         raise InvalidRequest(f"{name}: expected a whole number{unit} from {least} to {most}.")
     return int(given)
+
+
+def _includes_url(request: Request) -> bool:
+    given = request.query_params.get("include")
+    if given not in (None, Include.URL):
+        raise InvalidRequest("include: expected `url`.")
+    return given is not None
 
 
 def _version_in(request: Request) -> int:

@@ -28,6 +28,7 @@ from serve_app.http.wire_model import exactly_one_of as exactly_one_of
 from serve_app.types import (
     DocumentInput,
     DocumentQuery,
+    Include,
     InlinePicture,
     Modality,
     Picture,
@@ -251,6 +252,12 @@ class SearchOptionsIn(WireModel):
         examples=["before-the-import", "2026-11-24T18:00:00Z"],
     )
 
+    include: Annotated[tuple[Include, ...], FailFast()] = Field(
+        default=(),
+        max_length=8,
+        description="`url`: with each picture an address that a browser can fetch for a short while.",
+    )
+
     def to_request(self, query: Query) -> SearchRequest:
         return SearchRequest(
             query=query,
@@ -260,6 +267,7 @@ class SearchOptionsIn(WireModel):
             where=None if self.filter is None else self.filter.to_filter(),
             min_table_version=self.min_table_version,
             as_of=self.as_of,
+            include=self.include,
         )
 
 

@@ -109,6 +109,10 @@ class DocumentService:
             raise DocumentNotFound(f"there is no document {document_id!r}")
         return row.document
 
+    async def address(self, document: Document) -> str | None:
+        """Of its picture, that a browser can fetch for a short while; None where there is none."""
+        return None if document.uri is None else (await self._pictures.sign([document.uri]))[0]
+
     async def delete(self, document_id: str) -> DeleteOutcome:
         """Raises DocumentNotFound."""
         outcome = (await self._indexing.delete([document_id]))[0]

@@ -18,12 +18,14 @@ from serve_app.types import (
     EncoderCard,
     FieldSpec,
     FloatVector,
+    Include,
     Modality,
     Picture,
     PictureQuery,
     PictureTask,
     RawVectorQuery,
     SearchAnswer,
+    SearchPage,
     SearchRequest,
     TextQuery,
     VectorQuery,
@@ -94,12 +96,19 @@ class SearchService:
                 )
             )[0]
         )
+        retrieved = time.perf_counter()
         return SearchAnswer(
             page=page,
             truncated=question.truncated,
             encode_ms=(encoded - began) * 1e3,
-            retrieve_ms=(time.perf_counter() - encoded) * 1e3,
+            retrieve_ms=(retrieved - encoded) * 1e3,
+            urls=await self._urls_of(page) if Include.URL in request.include else {},
         )
+
+    async def _urls_of(self, page: SearchPage) -> dict[str, str]:
+        uris = sorted({hit.document.uri for hit in page.hits if hit.document.uri is not None})
+        signed = await self._pictures.sign(uris) if uris else []
+        return {uri: url for uri, url in zip(uris, signed, strict=True) if url is not None}
 
     async def _question(self, request: SearchRequest) -> _Question:
         match request.query:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from serve_app.adapters.object_store import ObjectReader, ObstoreObjectStore, fetch_file, fetch_folder, place_of
 from serve_app.adapters.open_clip import load_text_tower
 from serve_app.errors import InvalidConfig, ModelUnavailable, PictureNotFound, PictureTooLarge, StorageUnavailable
+from serve_app.services.pictures import PictureService
 from serve_app.types import Embedding
 from tests.emulators import Bucket, s3_bucket
 from tests.fakes.object_store import MemoryObjectStore
@@ -114,6 +116,17 @@ async def test_a_signed_address_fetches_the_picture_where_the_store_can_sign(cas
             answer = await client.get(url)
         assert answer.content == DATA
         assert answer.headers["content-type"] == "image/png"
+
+
+async def test_addresses_for_browsers_are_signed_given_as_they_are_or_none(case: Case) -> None:
+    nothing = cast(Any, None)
+    service = PictureService(nothing, nothing, case.store, nothing, max_bytes=1, threads=1)
+    kept = await case.store.put(SHA256, "image/png", DATA)
+    signed, *others = await service.sign(
+        [kept, "https://pictures.test/a.png", "file:///etc/passwd", "s3://theirs/a.png"]
+    )
+    assert (signed is not None) == case.signs
+    assert others == ["https://pictures.test/a.png", None, None]
 
 
 async def test_nothing_is_signed_that_the_store_did_not_write(case: Case) -> None:
