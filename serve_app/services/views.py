@@ -32,28 +32,37 @@ async def views_of(
     failures: dict[int, ItemFailure] = {}
     for (as_of, fingerprint), places in alike.items():
         try:
-            view = await table.at(as_of, fingerprint)
-            seen = await _refreshed(view, max(queries[place].min_table_version for place in places))
+            view, seen = await _view(
+                table, as_of, fingerprint, max(queries[place].min_table_version for place in places)
+            )
         except CrossmodalError as error:
             failures.update(dict.fromkeys(places, failure_of(error)))
             continue
         for place in places:
             if queries[place].min_table_version > seen:
-                failures[place] = failure_of(too_new(queries[place].min_table_version, seen))
+                failures[place] = failure_of(_too_new(queries[place].min_table_version, seen))
         if answered := [place for place in places if place not in failures]:
             views.append(View(view, answered))
     return views, failures
 
 
-async def _refreshed(view: DocumentTable, min_version: int) -> int:
-    """The version that the view has come to; 0 if nobody asks for any."""
+async def _view(
+    table: DocumentTable, as_of: str | None, fingerprint: str, min_version: int
+) -> tuple[DocumentTable, int]:
+    """A view, and the version that it has come to: the one asked for or a later one, if there is any; 0 if none was asked."""
+    view = await table.at(as_of, fingerprint)
     if not min_version:
-        return 0
+        return view, 0
     try:
-        return await view.refresh(min_version)
+        return view, await view.refresh(min_version)
     except StaleTable:
-        return (await view.info()).version
+        # It may be the version of a table that was taken into service since this reader last looked.
+        view = await table.at(as_of, fingerprint)
+    try:
+        return view, await view.refresh(min_version)
+    except StaleTable:
+        return view, (await view.info()).version
 
 
-def too_new(asked: int, seen: int) -> StaleTable:
+def _too_new(asked: int, seen: int) -> StaleTable:
     return StaleTable(f"the table has no version {asked} yet; its latest is {seen}")
