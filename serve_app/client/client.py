@@ -105,7 +105,8 @@ class Client:
 
         `modalities`: what may come back (text, image, image_text), all when empty. `where`: a filter, such as {"field":
         "price", "lt": 20}, see docs/filters.md. `as_of`: the name of a snapshot, or an ISO 8601 time, to search what the
-        table held then. `include`: `url` for addresses of pictures that a browser can fetch for a short while. Raises InvalidRequest and its kinds, SnapshotNotFound.
+        table held then. `include`: `url` for addresses of pictures that a browser can fetch for a short while. Raises
+        InvalidRequest and its kinds, SnapshotNotFound.
         """
         query = _query(text, image, like, vector, vector_modality)
         options: dict[str, Any] = {"limit": limit}
