@@ -70,8 +70,8 @@ class IndexingService:
         if info.fingerprint != encoder.fingerprint:
             raise FingerprintMismatch(
                 f"the table {info.uri} was built with the encoder {info.model} ({(info.fingerprint or '')[:12]}), this graph "
-                f"runs {encoder.model} ({encoder.fingerprint[:12]}): start it with the table's encoder, or give it another "
-                "table.uri and add the documents again"
+                f"runs {encoder.model} ({encoder.fingerprint[:12]}): start it with the table's encoder, take a table of "
+                "its own into service (crossmodal table use), or give it another table.uri and add the documents again"
             )
         return info
 
