@@ -31,7 +31,7 @@ import numpy as np
 from benchmarks.reporting import FOLDER, machine_facts, milliseconds, told, write_report
 from benchmarks.tables import DIMENSION, MODALITIES, Chunk, clustered, filled_table
 from serve_app.adapters.lance_table import LanceTable
-from serve_app.adapters.lance_table.indexes import searched
+from serve_app.adapters.lance_table.indexes import nearest_rows
 from serve_app.core.index_policy import RECALL_DEPTH, IndexPolicy, IndexStep, recall_of
 from serve_app.services.index_keeper import IndexKeeper
 from serve_app.types import FloatMatrix, IndexTuning
@@ -152,8 +152,11 @@ async def _search(lance: lancedb.AsyncTable, task: Task, at: int, tuning: IndexT
     where = lancedb.col("modality") == lancedb.lit(task.wanted[at])
     if task.bound is not None:
         where = where & (lancedb.col("id") < lancedb.lit(task.bound))
-    query = lance.query().nearest_to(task.vectors[at]).column("vector").where(where).limit(RECALL_DEPTH)
-    rows = await searched(query, tuning).to_arrow()
+    rows = await nearest_rows(
+        lambda: lance.query().nearest_to(task.vectors[at]).column("vector").where(where).limit(RECALL_DEPTH),
+        tuning,
+        RECALL_DEPTH,
+    )
     found: list[str] = rows.column("id").to_pylist()
     return found
 
