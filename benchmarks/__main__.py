@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from benchmarks.reporting import FOLDER, as_markdown
 
 # In process first: what the others are measured against.
-ORDER = ("encoder", "memory", "http_load", "hops", "scaling", "overload", "peers")
+ORDER = ("encoder", "memory", "http_load", "hops", "scaling", "overload", "peers", "retrieval", "writes", "churn")
 
 
 def commands(names: Sequence[str]) -> list[list[str]]:
