@@ -96,7 +96,14 @@ class Catalogue:
         }
         # Only the primary key without an index notices that somebody else inserted the same number meanwhile.
         merge = self._log.merge_insert("number").when_not_matched_insert_all().use_index(False)
-        if not (await merge.execute(pa.Table.from_pylist([row], _SCHEMA))).num_inserted_rows:
+        try:
+            inserted = (await merge.execute(pa.Table.from_pylist([row], _SCHEMA))).num_inserted_rows
+        except FOREIGN as error:
+            # Of several that make the log at once, one may make it again over the other's, and then enters its own row.
+            if "Incompatible transaction" not in str(error):
+                raise
+            inserted, self._log = 0, None
+        if not inserted:
             raise TableConflict("another table was taken into service at the same moment")
         await self.refresh()
         await self.entries()

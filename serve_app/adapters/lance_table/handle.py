@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 # A version that was acknowledged is there at once; the rest is for storage whose listings lag. Short: neighbours wait too.
 REFRESH_S, REFRESH_PAUSE_S = 0.1, 0.05
+ENTER_PAUSE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,20 +159,27 @@ class TableHandle:
                 raise
 
     async def _enter(self) -> None:
-        """Have the table in the log, so that replicas look there from the first day on."""
+        """Have the table in the log, so that replicas look there from the first day on; several may do so at once."""
+        while not await self._entered():
+            log.info("another process enters a table, too")
+            await self._catalogue.refresh()
+            await asyncio.sleep(ENTER_PAUSE_S)
+
+    async def _entered(self) -> bool:
         name = await self.current()
         opened = await self._database.open(name)
         if opened is None:
-            return
+            return True
         fingerprint = (await self._database.state(opened)).identity.fingerprint
         entries = await self._catalogue.entries()
         if entries and (entries[-1].table, entries[-1].fingerprint) == (name, fingerprint):
-            return
+            return True
         try:
             # Where the log names another encoder, the table was dropped and made again: its versions begin anew.
             await self._catalogue.append(name, fingerprint, entries[-1].first_version if entries else 0)
         except TableConflict:
-            log.info("another process has entered the table %s", name)
+            return False
+        return True
 
 
 def not_ready() -> NoReturn:
