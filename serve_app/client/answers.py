@@ -3,7 +3,7 @@
 Answers are read by name: a key that this version does not know is left aside, so that a newer service can say more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -57,7 +57,8 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """One result. `score`: higher is better. `confidence`: 0 to 1, None for cosine. URLs are paths of the service."""
+    """One result. `score`: higher is better. `confidence`: 0 to 1, None where the service cannot know. URLs are paths of the
+    service. `vector`: where it was asked for."""
 
     id: str
     modality: str
@@ -69,6 +70,7 @@ class SearchResult:
     fields: Mapping[str, Any] = field(default_factory=dict)
     content_url: str | None = None
     thumbnail_url: str | None = None
+    vector: Sequence[float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
