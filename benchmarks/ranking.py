@@ -47,7 +47,7 @@ Matrix = NDArray[np.float32]
 TEXT, IMAGE = Modality.TEXT, Modality.IMAGE
 GAPS = (0.0, 0.5, 1.0, 1.5, 2.0)
 REAL_CLIP = 1.5
-GAP_COSINE = 0.1  # between the two constants
+GAP_COSINE = 0.18  # between the two constants
 COPIES = 5  # documents of a scene in each modality that has it
 FIRST = 10
 FUSION = 60
@@ -347,13 +347,13 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             of_name = [row for row in rows if row.get("ranking") == name]
             axis.plot([row["gap"] for row in of_name], [row[key] for row in of_name], "o-", color=colour, label=name)
         axis.axvline(REAL_CLIP, color="#444444", linestyle=":", linewidth=1)
-        axis.text(REAL_CLIP + 0.03, 0.03, "as real CLIP", fontsize=8, color="#444444")
+        axis.text(REAL_CLIP + 0.03, 0.05, "as real CLIP", fontsize=8, color="#444444")
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("length of the constant that makes the gap")
         axis.set_ylim(-0.02, 1.03)
         axis.grid(alpha=0.25)
     axes[1].axhline(0.5, color="#444444", linestyle=":", linewidth=1)
-    axes[0].legend(loc="center left", fontsize=9)
+    axes[0].legend(loc="lower left", fontsize=9)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
@@ -362,8 +362,8 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ranking", description=__doc__)
-    parser.add_argument("--scenes", type=int, default=600, help="scenes with documents")
-    parser.add_argument("--without-answer", type=int, default=300, help="scenes that are asked for and are not there")
+    parser.add_argument("--scenes", type=int, default=400, help="scenes with documents")
+    parser.add_argument("--without-answer", type=int, default=200, help="scenes that are asked for and are not there")
     parser.add_argument("--plot", type=Path, help="save the plot as this file")
     options = parser.parse_args()
     machine = machine_facts()

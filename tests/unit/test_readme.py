@@ -113,10 +113,9 @@ def test_every_make_target_of_the_readme_is_in_the_makefile() -> None:
 
 
 def test_every_option_of_the_command_line_stands_in_its_table() -> None:
-    written = {
-        row[0].split()[0]: set(re.findall(r"--[a-z]+", " ".join(row[1:])))
-        for row in rows("The command line", "command")
-    }
+    written: dict[str, set[str]] = {}
+    for name, *options in rows("The command line", "command"):
+        written.setdefault(name.split()[0], set()).update(re.findall(r"--[a-z]+", " ".join(options)))
     commands = cast(Any, typer.main.get_command(app)).commands
     assert written == {
         name: {option for each in command.params for option in each.opts if option.startswith("--")}
