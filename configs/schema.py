@@ -200,7 +200,9 @@ class TableConfig(Section):
 
     uri: str = Field(default="var/table", description="A folder, `s3://bucket/prefix`, `gs://...` or `az://...`.")
     name: str = Field(default="documents", description="Name of the table in it.")
-    options: dict[str, str] = Field(default_factory=dict, description="LanceDB's storage options.")
+    options: dict[str, str] = Field(
+        default_factory=dict, description="The same for the table, under the same names; LanceDB takes them."
+    )
     fields: dict[str, FieldConfig] = Field(
         default_factory=dict,
         max_length=MAX_FIELDS,

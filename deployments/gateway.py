@@ -14,6 +14,7 @@ from serve_app.http.limits import HttpLimits
 from serve_app.services.classify import ClassifyService
 from serve_app.services.documents import DocumentService
 from serve_app.services.embeddings import EmbeddingService
+from serve_app.services.keeping import KeepingService
 from serve_app.services.query_cache import CachedTextEncoding
 from serve_app.services.search import SearchService
 from serve_app.services.status import StatusService
@@ -73,6 +74,7 @@ class Gateway:
                 self._indexing,
                 cache_s=config.http.readiness_cache_s,
             ),
+            keeping=KeepingService(self._indexing),
             limits=HttpLimits(
                 max_body_bytes=config.http.max_body_bytes,
                 max_documents=config.http.max_documents,

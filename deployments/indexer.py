@@ -8,6 +8,7 @@ from deployments.declared import declared_fields, text_index
 from deployments.replica import bound_lance_threads
 from serve_app.adapters.lance_table import LanceTable
 from serve_app.services.indexing import IndexingService
+from serve_app.services.keeping import KeepingService
 from serve_app.types import (
     DeletedRows,
     DeleteOutcome,
@@ -15,6 +16,8 @@ from serve_app.types import (
     Filter,
     ItemFailure,
     Record,
+    Snapshot,
+    TableEntry,
     TableInfo,
     UpsertOutcome,
 )
@@ -23,16 +26,18 @@ from serve_app.types import (
 class Indexer:
     def __init__(self, table: TableConfig, search: SearchConfig, full_text: FullTextConfig) -> None:
         bound_lance_threads()
+        lance = LanceTable(
+            table.uri,
+            table.name,
+            storage_options=table.options,
+            # A writer that looks at an old version would answer `stored` for what stands there already.
+            read_consistency=timedelta(0),
+            unread_for=timedelta(seconds=table.keep_versions_s),
+            fields=declared_fields(table),
+            texts=text_index(full_text),
+        )
         self._service = IndexingService(
-            LanceTable(
-                table.uri,
-                table.name,
-                storage_options=table.options,
-                # A writer that looks at an old version would answer `stored` for what stands there already.
-                read_consistency=timedelta(0),
-                fields=declared_fields(table),
-                texts=text_index(full_text),
-            ),
+            lance,
             max_commit_documents=table.max_commit_documents,
             max_queued_documents=table.max_queued_writes,
             compact_every_commits=table.compact_every_commits,
@@ -40,6 +45,7 @@ class Indexer:
             calibration_sample=search.calibration_sample,
             calibration_growth=search.calibration_growth,
         )
+        self._keeping = KeepingService(lance.keeping, self._service.writing)
 
     async def prepare_table(self, encoder: EncoderCard) -> TableInfo:
         return await self._service.prepare_table(encoder)
@@ -52,6 +58,27 @@ class Indexer:
 
     async def delete_matching(self, where: Filter | None) -> DeletedRows:
         return await self._service.delete_matching(where)
+
+    async def create_snapshot(self, name: str) -> Snapshot:
+        return await self._keeping.create_snapshot(name)
+
+    async def snapshots(self) -> list[Snapshot]:
+        return await self._keeping.snapshots()
+
+    async def restore_snapshot(self, name: str) -> int:
+        return await self._keeping.restore_snapshot(name)
+
+    async def delete_snapshot(self, name: str) -> None:
+        await self._keeping.delete_snapshot(name)
+
+    async def tables(self) -> list[TableEntry]:
+        return await self._keeping.tables()
+
+    async def use_table(self, name: str) -> int:
+        return await self._keeping.use_table(name)
+
+    async def drop_table(self, name: str) -> None:
+        await self._keeping.drop_table(name)
 
     async def check_health(self) -> None:
         await self._service.check_health()

@@ -48,5 +48,8 @@ class Preprocessor:
     async def read_picture(self, uri: str) -> PictureContent:
         return await self._service.read_picture(uri)
 
+    async def sign(self, uris: Sequence[str]) -> list[str | None]:
+        return await self._service.sign(uris)
+
     async def thumbnail(self, uri: str, size_px: int) -> PictureContent:
         return await self._service.thumbnail(uri, size_px)

@@ -32,7 +32,9 @@ from serve_app.types import (
     Pixels,
     Record,
     SearchPage,
+    Snapshot,
     StoredDocument,
+    TableEntry,
     TableInfo,
     UpsertOutcome,
     VectorQuery,
@@ -157,12 +159,16 @@ class RemotePreprocessor:
             "embed_pictures"
         )
         self._uris: Batcher[str, str | ItemFailure] = self._target.coalesced_files("identify_pictures")
+        self._signed: Batcher[str, str | None] = self._target.coalesced("sign")
 
     async def embed_pictures(self, tasks: Sequence[PictureTask]) -> list[EmbeddedPicture | ItemFailure]:
         return await self._tasks.submit_all(tasks)
 
     async def identify_pictures(self, uris: Sequence[str]) -> list[str | ItemFailure]:
         return await self._uris.submit_all(uris)
+
+    async def sign(self, uris: Sequence[str]) -> list[str | None]:
+        return await self._signed.submit_all(uris)
 
     async def read_picture(self, uri: str) -> PictureContent:
         content: PictureContent = await self._target.call("read_picture", uri)
@@ -192,7 +198,11 @@ class RemoteRetriever:
         of_large, of_small = iter(pages[0]), iter(pages[1])
         return [next(of_large if query.vectors else of_small) for query in queries]
 
-    async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]:
+    async def get(self, ids: Sequence[str], min_table_version: int = 0) -> list[StoredDocument | None]:
+        if min_table_version:
+            # By itself: what travels together is not all asked of the same version.
+            rows: list[StoredDocument | None] = await self._target.call("get", ids, min_table_version)
+            return rows
         return await self._ids.submit_all(ids)
 
     async def find(self, where: Filter | None, limit: int, after: str | None = None) -> list[Document]:
@@ -205,7 +215,7 @@ class RemoteRetriever:
 
 
 class RemoteIndexer:
-    """ports.Indexing by the Indexer."""
+    """ports.Indexing and ports.TableKeeping by the Indexer."""
 
     def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig) -> None:
         self._target = Target(handle, calls)
@@ -225,3 +235,29 @@ class RemoteIndexer:
     async def delete_matching(self, where: Filter | None) -> DeletedRows:
         deleted: DeletedRows = await self._target.call("delete_matching", where)
         return deleted
+
+    async def create_snapshot(self, name: str) -> Snapshot:
+        snapshot: Snapshot = await self._target.call("create_snapshot", name)
+        return snapshot
+
+    async def snapshots(self) -> list[Snapshot]:
+        snapshots: list[Snapshot] = await self._target.call("snapshots")
+        return snapshots
+
+    async def restore_snapshot(self, name: str) -> int:
+        version: int = await self._target.call("restore_snapshot", name)
+        return version
+
+    async def delete_snapshot(self, name: str) -> None:
+        await self._target.call("delete_snapshot", name)
+
+    async def tables(self) -> list[TableEntry]:
+        tables: list[TableEntry] = await self._target.call("tables")
+        return tables
+
+    async def use_table(self, name: str) -> int:
+        version: int = await self._target.call("use_table", name)
+        return version
+
+    async def drop_table(self, name: str) -> None:
+        await self._target.call("drop_table", name)

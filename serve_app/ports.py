@@ -60,13 +60,19 @@ class PictureWork(Protocol):
 
     async def read_picture(self, uri: str) -> PictureContent: ...
 
+    async def sign(self, uris: Sequence[str]) -> list[str | None]:
+        """For each URI an address that a browser can fetch for a short while; None where there is none."""
+        ...
+
     async def thumbnail(self, uri: str, size_px: int) -> PictureContent: ...
 
 
 class Retrieval(Protocol):
     async def search(self, queries: Sequence[VectorQuery]) -> list[SearchPage | ItemFailure]: ...
 
-    async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]: ...
+    async def get(self, ids: Sequence[str], min_table_version: int = 0) -> list[StoredDocument | None]:
+        """Of that version of the table or a later one; raises StaleTable where there is none."""
+        ...
 
     async def find(self, where: Filter | None, limit: int, after: str | None = None) -> list[Document]:
         """The first `limit` documents that `where` matches, in the order of their ids, those after the id `after`."""
@@ -257,9 +263,9 @@ class TableKeeping(Protocol):
         """Take a table into service; readers follow by themselves. Returns its first version. Raises TableNotFound."""
         ...
 
-    async def drop_table(self, name: str, unread_for: timedelta) -> None:
-        """Remove a table for good. Raises TableNotFound; TableConflict while it is in service, was so within
-        `unread_for`, or has snapshots."""
+    async def drop_table(self, name: str) -> None:
+        """Remove a table for good. Raises TableNotFound; TableConflict while it is in service, was so until just now, or
+        has snapshots."""
         ...
 
 

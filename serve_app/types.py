@@ -363,6 +363,13 @@ class ComposedQuery:
 Query: TypeAlias = SimpleQuery | ComposedQuery
 
 
+class Include(StrEnum):
+    """What costs extra, and comes with a document only where it is asked for."""
+
+    URL = "url"  # a signed address of the picture, good for a short while
+    VECTOR = "vector"
+
+
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
     """`ranking` None: calibrated where more than one modality can be returned, or a confidence is asked for; else cosine."""
@@ -374,11 +381,11 @@ class SearchRequest:
     min_table_version: int = 0  # that of a write which the search has to see
     as_of: str | None = None  # the name of a snapshot, or an ISO 8601 time: search what the table held then
     where: Filter | None = None
+    include: tuple[Include, ...] = ()
     offset: int = 0  # results to pass over
     min_score: float | None = None
     min_confidence: float | None = None  # 0 to 1
     diversity: float = 0.0  # 0: the best as they come; 1: the most different ones
-    vectors: bool = False  # whether the results carry their vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,12 +446,16 @@ class SearchPage:
 
 @dataclass(frozen=True, slots=True)
 class SearchAnswer:
-    """A page and what happened to the query on its way. Durations in milliseconds."""
+    """A page and what happened to the query on its way. Durations in milliseconds.
+
+    `urls`: by a picture's URI an address that a browser can fetch for a short while; empty where nobody asked for them.
+    """
 
     page: SearchPage
     truncated: bool
     encode_ms: float
     retrieve_ms: float
+    urls: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

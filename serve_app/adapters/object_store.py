@@ -257,7 +257,7 @@ def _connect(place: ObjectPlace, options: Mapping[str, str]) -> Store:
     config: Any = {key: value for key, value in options.items() if key not in CLIENT_OPTIONS}
     try:
         store: Any = from_url(
-            f"{place.scheme}://{place.bucket}", config=config, client_options=client, retry_config=RETRIES
+            f"{place.scheme}://{place.bucket}", config=config, client_options=client or None, retry_config=RETRIES
         )
     except (BaseError, ValueError) as error:
         reason = str(error).splitlines()[0]

@@ -40,8 +40,8 @@ def search(
     diversity: Annotated[
         float, typer.Option("--diversity", min=0, max=1, help="Above 0, look-alikes of better results make room.")
     ] = 0.0,
-    past: Annotated[
-        str | None, typer.Option("--past", help="As it was: a snapshot's name or an ISO 8601 time.")
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", help="A snapshot's name or an ISO time: search what was there then.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
     sheet: Annotated[
@@ -54,7 +54,7 @@ def search(
     if open_sheet and sheet is None:
         raise typer.BadParameter("--open shows the sheet that --sheet saves", param_hint="--open")
     with plain_failures(), open_client(url, retries=2) as client:
-        options: dict[str, Any] = {"min_confidence": confidence, "offset": offset or None, "as_of": past}
+        options: dict[str, Any] = {"min_confidence": confidence, "offset": offset or None}
         options |= {"diversity": diversity or None}
         answer = client.search(
             **_question(" ".join(words or ()), image, like, less or ()),
@@ -62,6 +62,7 @@ def search(
             limit=limit,
             ranking=ranking,
             where=read_filter(filter_),
+            as_of=as_of,
             **{name: value for name, value in options.items() if value is not None},
         )
         if as_json:

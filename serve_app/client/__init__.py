@@ -23,8 +23,10 @@ from serve_app.client.answers import (
     Ready,
     SearchResult,
     SearchResults,
+    Snapshot,
     StoredDocument,
     Table,
+    TableEntry,
 )
 from serve_app.client.client import Client
 
@@ -41,6 +43,8 @@ __all__ = [
     "Ready",
     "SearchResult",
     "SearchResults",
+    "Snapshot",
     "StoredDocument",
     "Table",
+    "TableEntry",
 ]

@@ -57,8 +57,10 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """One result. `score`: higher is better. `confidence`: 0 to 1, None where the service cannot know. URLs are paths of the
-    service. `vector`: where it was asked for."""
+    """One result. `score`: higher is better. `confidence`: 0 to 1, None where the service cannot know.
+
+    `content_url` and `thumbnail_url` are paths of the service; `url`, a whole address, and `vector` are there where asked for.
+    """
 
     id: str
     modality: str
@@ -70,6 +72,7 @@ class SearchResult:
     fields: Mapping[str, Any] = field(default_factory=dict)
     content_url: str | None = None
     thumbnail_url: str | None = None
+    url: str | None = None
     vector: Sequence[float] | None = None
 
 
@@ -100,6 +103,7 @@ class StoredDocument:
     updated_at: str | None = None
     content_url: str | None = None
     thumbnail_url: str | None = None
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,30 @@ class Table:
     dimension: int | None = None
     calibration_version: int | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state of the table that stays; `Client.search(as_of=name)` searches it."""
+
+    name: str
+    created_at: str
+    documents: int
+    table_version: int
+    table: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableEntry:
+    """A table in service or beside it. `since`: when it was last taken into service, None for never."""
+
+    name: str
+    in_service: bool
+    documents: int
+    fingerprint: str
+    model: str
+    since: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,10 @@ from serve_app.client.answers import (
     Ready,
     SearchResult,
     SearchResults,
+    Snapshot,
     StoredDocument,
     Table,
+    TableEntry,
     read_answer,
 )
 from serve_app.client.encoder import classify_request, embeddings_request, read_classification, read_embeddings
@@ -37,6 +39,7 @@ class Client:
 
     `timeout_s`: longest wait for one answer. `retries`: how often a call is repeated that met a 503 or no answer.
     `max_documents`, `max_bytes`, `in_flight`: bounds of one request of `add`, and how many are under way at once.
+    `read_your_writes`: what this client was told is stored or deleted, it finds so from then on, whichever replica answers.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Client:
         max_documents: int = 64,
         max_bytes: int = 24_000_000,
         in_flight: int = 4,
+        read_your_writes: bool = True,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -55,6 +59,8 @@ class Client:
         self._transport = Transport(self._http, retries, sleep)
         self._adder = Adder(self._transport, max_documents, max_bytes, in_flight)
         self._sleep = sleep
+        self._read_your_writes = read_your_writes
+        self._written_version = 0  # of the table, after the latest write of this client
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +82,9 @@ class Client:
 
         A document that cannot be stored fails alone (`Added.error`). Raises Unavailable when the service is gone.
         """
-        return self._adder.add(documents)
+        for added in self._adder.add(documents):
+            self._wrote(added.table_version)
+            yield added
 
     def search(
         self,
@@ -91,14 +99,18 @@ class Client:
         ranking: str | None = None,
         where: Mapping[str, Any] | None = None,
         all_of: Sequence[Mapping[str, Any]] = (),
+        as_of: str | None = None,
+        include: Sequence[str] = (),
         **options: Any,
     ) -> SearchResults:
         """Search by exactly one of: words, a picture, the id of a stored document, a vector of the service's encoder, or
         several of them, as the service's JSON has them: `all_of=[{"text": "boat"}, {"text": "night", "weight": -1}]`.
 
         `modalities`: what may come back (text, image, image_text), all when empty. `where`: a filter, such as {"field":
-        "price", "lt": 20}, see docs/filters.md. `options`: any other field of POST /v1/search, such as offset, min_confidence,
-        diversity, min_table_version, as_of, include=["vector"]. Raises InvalidRequest and its kinds.
+        "price", "lt": 20}, see docs/filters.md. `as_of`: the name of a snapshot, or an ISO 8601 time, to search what the
+        table held then. `include`: `url` for addresses of pictures that a browser can fetch for a short while, `vector`.
+        `options`: any other field of POST /v1/search, such as offset, min_confidence, diversity. Raises InvalidRequest and its
+        kinds, SnapshotNotFound.
         """
         query = _query(text, image, like, vector, vector_modality, all_of)
         options = {"limit": limit, **options}
@@ -108,6 +120,12 @@ class Client:
             options["ranking"] = ranking
         if where is not None:
             options["filter"] = where
+        if include:
+            options["include"] = list(include)
+        if as_of is not None:
+            options["as_of"] = as_of
+        else:
+            options |= self._as_written()
         if image is None or isinstance(image, str):
             return _results(self._transport.json("POST", "/v1/search", json={"query": query, **options}))
         request_part = (None, json.dumps(options).encode(), "application/json")
@@ -152,7 +170,7 @@ class Client:
 
     def get(self, document_id: str) -> StoredDocument:
         """A stored document. Raises DocumentNotFound."""
-        return read_answer(StoredDocument, self._transport.json("GET", _path(document_id)))
+        return read_answer(StoredDocument, self._transport.json("GET", _path(document_id), params=self._as_written()))
 
     def documents(self, where: Mapping[str, Any] | None = None, *, page_size: int = 100) -> Iterator[StoredDocument]:
         """Every stored document, or every one that the filter matches, by id; asked for page by page. Raises InvalidFilter."""
@@ -178,11 +196,13 @@ class Client:
             asked["filter"] = where
         if everything:
             asked["all"] = True
-        return read_answer(Deletion, self._transport.json("POST", "/v1/documents:delete", json=asked))
+        deletion = read_answer(Deletion, self._transport.json("POST", "/v1/documents:delete", json=asked))
+        self._wrote(deletion.table_version)
+        return deletion
 
     def delete(self, document_id: str) -> None:
         """Delete a document. Raises DocumentNotFound."""
-        self._transport.send("DELETE", _path(document_id))
+        self._wrote(self._transport.json("DELETE", _path(document_id)).get("table_version"))
 
     def content(self, document_id: str) -> bytes:
         """The picture file of a document, as it was stored. Raises DocumentNotFound and PictureNotFound."""
@@ -195,6 +215,36 @@ class Client:
     def table(self) -> Table:
         """The state of the table."""
         return read_answer(Table, self._transport.json("GET", "/v1/table"))
+
+    def create_snapshot(self, name: str) -> Snapshot:
+        """Keep the table as it is now, under a name. Raises SnapshotExists."""
+        return read_answer(Snapshot, self._transport.json("POST", "/v1/snapshots", json={"name": name}))
+
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """Every snapshot, the oldest first."""
+        found = self._transport.json("GET", "/v1/snapshots").get("snapshots", ())
+        return tuple(read_answer(Snapshot, each) for each in found)
+
+    def restore_snapshot(self, name: str) -> int:
+        """Make the table as it was; returns its new version. Raises SnapshotNotFound and TableConflict."""
+        return self._changed("POST", f"/v1/snapshots/{quote(name, safe='')}:restore")
+
+    def delete_snapshot(self, name: str) -> None:
+        """Delete a snapshot, and no document. Raises SnapshotNotFound."""
+        self._transport.send("DELETE", f"/v1/snapshots/{quote(name, safe='')}")
+
+    def tables(self) -> tuple[TableEntry, ...]:
+        """The table in service and those beside it, by name."""
+        found = self._transport.json("GET", "/v1/tables").get("tables", ())
+        return tuple(read_answer(TableEntry, each) for each in found)
+
+    def use_table(self, name: str) -> int:
+        """Take a table into service; returns its version. Raises TableNotFound and TableConflict."""
+        return self._changed("POST", f"/v1/tables/{quote(name, safe='')}:use")
+
+    def drop_table(self, name: str) -> None:
+        """Remove a table for good. Raises TableNotFound, and TableConflict while anybody may need it."""
+        self._transport.send("DELETE", f"/v1/tables/{quote(name, safe='')}")
 
     def models(self) -> Mapping[str, Any]:
         """The encoder that the service runs, as /v1/models describes it."""
@@ -215,6 +265,19 @@ class Client:
             if time.monotonic() >= deadline:
                 raise NotReady(f"the service is not ready after {timeout_s:.0f} s: {state.reason}")
             self._sleep(POLL_S)
+
+    def _changed(self, method: str, path: str) -> int:
+        version = int(self._transport.json(method, path)["table_version"])
+        self._wrote(version)
+        return version
+
+    def _wrote(self, version: int | None) -> None:
+        self._written_version = max(self._written_version, version or 0)
+
+    def _as_written(self) -> dict[str, int]:
+        """The option that makes the service show what this client wrote."""
+        known = self._read_your_writes and self._written_version
+        return {"min_table_version": self._written_version} if known else {}
 
 
 def _path(document_id: str) -> str:

@@ -1,6 +1,6 @@
 """What a client receives: domain types become pydantic models, whose schemas stand in openapi.json. Knows no request."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -27,6 +27,10 @@ from serve_app.types import (
 )
 
 THUMBNAIL_PX = 256
+URL_DESCRIPTION = (
+    "With `include: url`: where the picture lies, signed where it has to be; good for a short while. Null for a text, and where "
+    "the storage cannot sign (a local folder)."
+)
 
 
 class AnswerModel(BaseModel):
@@ -102,6 +106,7 @@ class DocumentOut(AnswerModel):
     updated_at: datetime
     content_url: str | None = Field(description="Path of the picture; null for a text.")
     thumbnail_url: str | None = Field(description="Path of a small JPEG of it; null for a text.")
+    url: str | None = Field(description=URL_DESCRIPTION)
 
 
 class DocumentsOut(AnswerModel):
@@ -146,6 +151,7 @@ class ResultOut(AnswerModel):
     fields: Fields
     content_url: str | None
     thumbnail_url: str | None
+    url: str | None = Field(description=URL_DESCRIPTION)
     vector: tuple[float, ...] | None = Field(description="Of unit length; null unless asked for with `include`.")
 
 
@@ -268,7 +274,7 @@ def _item_out(item: UpsertOutcome | CrossmodalError) -> StoredItem | FailedItem:
     return StoredItem(id=item.id, status=item.status, truncated=item.truncated)
 
 
-def document_out(document: Document, addresses: Addresses) -> DocumentOut:
+def document_out(document: Document, addresses: Addresses, url: str | None = None) -> DocumentOut:
     return DocumentOut(
         id=document.id,
         modality=document.modality,
@@ -281,6 +287,7 @@ def document_out(document: Document, addresses: Addresses) -> DocumentOut:
         updated_at=document.updated_at,
         content_url=addresses.content(document),
         thumbnail_url=addresses.thumbnail(document),
+        url=url,
     )
 
 
@@ -301,7 +308,7 @@ def search_out(answer: SearchAnswer, addresses: Addresses, total_ms: float) -> S
     page = answer.page
     took = TookMs(encode=round(answer.encode_ms, 2), retrieve=round(answer.retrieve_ms, 2), total=round(total_ms, 2))
     return SearchOut(
-        results=tuple(_result_out(hit, addresses) for hit in page.hits),
+        results=tuple(_result_out(hit, addresses, answer.urls) for hit in page.hits),
         ranking=page.ranking,
         calibration_version=page.calibration_version,
         table_version=page.table_version,
@@ -310,7 +317,7 @@ def search_out(answer: SearchAnswer, addresses: Addresses, total_ms: float) -> S
     )
 
 
-def _result_out(hit: Hit, addresses: Addresses) -> ResultOut:
+def _result_out(hit: Hit, addresses: Addresses, urls: Mapping[str, str]) -> ResultOut:
     document = hit.document
     return ResultOut(
         id=document.id,
@@ -323,6 +330,7 @@ def _result_out(hit: Hit, addresses: Addresses) -> ResultOut:
         fields=dict(document.fields),
         content_url=addresses.content(document),
         thumbnail_url=addresses.thumbnail(document),
+        url=urls.get(document.uri or ""),
         vector=None if hit.vector is None else tuple(hit.vector.tolist()),
     )
 

@@ -10,6 +10,7 @@ from serve_app.errors import CrossmodalError
 from serve_app.http.document_contract import document_operations
 from serve_app.http.encoder_calls import encoder_operations
 from serve_app.http.error_table import answer_error, answer_http_exception
+from serve_app.http.keeping import keeping_operations
 from serve_app.http.limits import HttpLimits
 from serve_app.http.middleware import BodyLimit, Deadline, LastNet, RequestId
 from serve_app.http.openapi import openapi
@@ -21,6 +22,7 @@ from serve_app.http.wire import RequestModels
 from serve_app.services.classify import ClassifyService
 from serve_app.services.documents import DocumentService
 from serve_app.services.embeddings import EmbeddingService
+from serve_app.services.keeping import KeepingService
 from serve_app.services.search import SearchService
 from serve_app.services.status import StatusService
 
@@ -33,6 +35,7 @@ def create_app(
     embeddings: EmbeddingService,
     classify: ClassifyService,
     status: StatusService,
+    keeping: KeepingService,
     limits: HttpLimits | None = None,
 ) -> Starlette:
     """The HTTP contract over these services."""
@@ -42,6 +45,7 @@ def create_app(
         *search_operations(search, limits),
         *document_operations(documents, models, limits),
         *encoder_operations(embeddings, classify, limits),
+        *keeping_operations(keeping),
         *service_operations(status),
         *page_operations(),
     ]

@@ -30,6 +30,18 @@ PICTURE_PARAMETERS = [
     ),
     Parameter("If-None-Match", "header", "The ETag of an earlier answer: 304 if the content is still the same."),
 ]
+MIN_TABLE_VERSION = Parameter(
+    "min_table_version",
+    "query",
+    "That of a write: the answer sees it, whichever replica answers.",
+    {"type": "integer", "minimum": 0, "default": 0},
+)
+INCLUDE = Parameter(
+    "include",
+    "query",
+    "`url`: with an address of the picture that a browser can fetch for a short while.",
+    {"type": "string", "enum": ["url"]},
+)
 UNCHANGED = Answer("The content is that of the ETag in If-None-Match.")
 
 
@@ -146,7 +158,16 @@ def _one(routes: DocumentRoutes) -> list[Operation]:
     stored = {200: Answer("The document.", DocumentOut)}
     gone = {200: Answer("It is gone.", DeletedOut)}
     return [
-        Operation("GET", path, routes.get, "documents", "A document", stored, errors=errors, parameters=[ID]),
+        Operation(
+            "GET",
+            path,
+            routes.get,
+            "documents",
+            "A document",
+            stored,
+            errors=(InvalidRequest, *errors),
+            parameters=[ID, MIN_TABLE_VERSION, INCLUDE],
+        ),
         Operation(
             "DELETE", path, routes.delete, "documents", "Remove a document", gone, errors=errors, parameters=[ID]
         ),

@@ -44,6 +44,7 @@ from serve_app.services.documents import DocumentService
 from serve_app.types import (
     Document,
     DocumentInput,
+    Include,
     ItemFailure,
     Picture,
     PictureContent,
@@ -80,8 +81,10 @@ class DocumentRoutes:
         return json_of(upsert_out(results))
 
     async def get(self, request: Request) -> Response:
-        document = await self._documents.get(request.path_params["document_id"])
-        return json_of(document_out(document, Addresses(request.scope.get("root_path", ""))))
+        min_table_version = _version_in(request)
+        document = await self._documents.get(request.path_params["document_id"], min_table_version)
+        url = await self._documents.address(document) if _includes_url(request) else None
+        return json_of(document_out(document, Addresses(request.scope.get("root_path", "")), url))
 
     async def find(self, request: Request) -> Response:
         """GET /v1/documents."""
@@ -182,6 +185,20 @@ def _whole_number(request: Request, name: str, default: int, least: int, most: i
     given = request.query_params.get(name, str(min(default, most)))
     if not (given.isascii() and given.isdigit() and len(given) < 7 and least <= int(given) <= most):
         raise InvalidRequest(f"{name}: expected a whole number{unit} from {least} to {most}.")
+    return int(given)
+
+
+def _includes_url(request: Request) -> bool:
+    given = request.query_params.get("include")
+    if given not in (None, Include.URL):
+        raise InvalidRequest("include: expected `url`.")
+    return given is not None
+
+
+def _version_in(request: Request) -> int:
+    given = request.query_params.get("min_table_version", "0")
+    if not (given.isascii() and given.isdigit() and len(given) < 19):
+        raise InvalidRequest("min_table_version: expected a whole number.")
     return int(given)
 
 

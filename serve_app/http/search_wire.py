@@ -1,6 +1,6 @@
 """What a client may ask: a query, and how it is searched. Checked for their shape here, for their sense by the service."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import FailFast, Field, Tag
 
@@ -12,6 +12,7 @@ from serve_app.http.wire_model import WireModel, exactly_one_of
 from serve_app.types import (
     ComposedQuery,
     DocumentQuery,
+    Include,
     Modality,
     PictureQuery,
     Query,
@@ -166,11 +167,14 @@ class SearchOptionsIn(WireModel):
     as_of: str | None = Field(
         default=None,
         min_length=1,
-        max_length=256,
-        description="Search the table as it was: the name of a snapshot, or an ISO 8601 time.",
+        max_length=64,
+        description="The name of a snapshot, or an ISO 8601 time: search what the table held then.",
+        examples=["before-the-import", "2026-11-24T18:00:00Z"],
     )
-    include: tuple[Literal["vector"], ...] = Field(
-        default=(), max_length=8, description="What results carry besides: their `vector`."
+    include: Annotated[tuple[Include, ...], FailFast()] = Field(
+        default=(),
+        max_length=8,
+        description="`url`: with each picture an address that a browser can fetch for a short while. `vector`: of each result.",
     )
 
     def to_request(self, query: Query) -> SearchRequest:
@@ -186,7 +190,7 @@ class SearchOptionsIn(WireModel):
             min_score=self.min_score,
             min_confidence=self.min_confidence,
             diversity=self.diversity,
-            vectors="vector" in self.include,
+            include=self.include,
         )
 
 

@@ -102,12 +102,16 @@ class DocumentService:
                 )
         return results
 
-    async def get(self, document_id: str) -> Document:
-        """Raises DocumentNotFound."""
-        row = (await self._retrieval.get([document_id]))[0]
+    async def get(self, document_id: str, min_table_version: int = 0) -> Document:
+        """As it stands in that version of the table or a later one. Raises DocumentNotFound, StaleTable."""
+        row = (await self._retrieval.get([document_id], min_table_version))[0]
         if row is None:
             raise DocumentNotFound(f"there is no document {document_id!r}")
         return row.document
+
+    async def address(self, document: Document) -> str | None:
+        """Of its picture, that a browser can fetch for a short while; None where there is none."""
+        return None if document.uri is None else (await self._pictures.sign([document.uri]))[0]
 
     async def delete(self, document_id: str) -> DeleteOutcome:
         """Raises DocumentNotFound."""

@@ -57,6 +57,11 @@ class IndexingService:
             self._commit, max_batch_size=max_commit_documents, max_queued_items=max_queued_documents
         )
 
+    @property
+    def writing(self) -> asyncio.Lock:
+        """Held during each commit: whoever changes the table as a whole takes it too."""
+        return self._writing
+
     async def prepare_table(self, encoder: EncoderCard) -> TableInfo:
         """Create the table for this encoder if there is none. Raises FingerprintMismatch if it belongs to another."""
         async with self._writing:

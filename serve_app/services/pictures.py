@@ -61,11 +61,20 @@ class PictureService:
         data = await self._source.fetch(uri)
         return PictureContent(media_type=self._decoder.media_type(data), data=data)
 
+    async def sign(self, uris: Sequence[str]) -> list[str | None]:
+        """For each URI an address that a browser can fetch for a short while; None for a local folder and what we do not own."""
+        return list(await asyncio.gather(*(self._sign(uri) for uri in uris)))
+
     async def thumbnail(self, uri: str, size_px: int) -> PictureContent:
         """A JPEG whose longer side is at most `size_px` pixels."""
         data = await self._source.fetch(uri)
         small = await self._in_thread(self._decoder.to_thumbnail, data, size_px)
         return PictureContent(media_type="image/jpeg", data=small)
+
+    async def _sign(self, uri: str) -> str | None:
+        if uri.startswith(("https://", "http://")):
+            return uri
+        return await self._store.signed_url(uri) if self._store.owns(uri) else None
 
     async def _embed(self, task: PictureTask) -> EmbeddedPicture:
         data = await self._bytes_of(task.picture)

@@ -1,7 +1,7 @@
 """Search the one table and rank what it gives. Knows nothing of models: queries are vectors already."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from serve_app.core.ordering import Candidates, effective_ranking, level_of, pag
 from serve_app.core.ranking import aim, centred_query, pair_of
 from serve_app.errors import CrossmodalError, FingerprintMismatch, InvalidRequest, InvalidVector
 from serve_app.ports import DocumentTable
+from serve_app.services.views import views_of
 from serve_app.types import (
     Calibration,
     Document,
@@ -65,21 +66,17 @@ class RetrievalService:
 
     async def search(self, queries: Sequence[VectorQuery]) -> list[SearchPage | ItemFailure]:
         """A page, or a failure, for each query. A query of another encoder than the table's fails."""
-        stale = await self._refresh(queries)
-        results: list[SearchPage | ItemFailure | None] = [stale.get(query.min_table_version) for query in queries]
-        waiting = [at for at, failure in enumerate(results) if failure is None]
-        for at, result in zip(
-            waiting,
-            await _shared(
-                [queries[at] for at in waiting], lambda query: (query.as_of, query.fingerprint), self._search_view
-            ),
-            strict=True,
-        ):
-            results[at] = result
-        return [result for result in results if result is not None]
+        views, failures = await views_of(self._table, queries)
+        results: dict[int, SearchPage | ItemFailure] = dict(failures)
+        for view in views:
+            answers = await self._search_view(view.table, [queries[place] for place in view.places])
+            results.update(zip(view.places, answers, strict=True))
+        return [results[place] for place in range(len(queries))]
 
-    async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]:
-        """The rows with these ids, None where there is none."""
+    async def get(self, ids: Sequence[str], min_table_version: int = 0) -> list[StoredDocument | None]:
+        """The rows with these ids, None where there is none; of that version or a later one. Raises StaleTable."""
+        if min_table_version:
+            await self._table.refresh(min_table_version)
         return await self._table.get(ids)
 
     async def find(self, where: Filter | None, limit: int, after: str | None = None) -> list[Document]:
@@ -90,21 +87,10 @@ class RetrievalService:
         """The state of the table as this reader sees it."""
         return await self._table.info()
 
-    async def _refresh(self, queries: Sequence[VectorQuery]) -> Mapping[int, ItemFailure]:
-        """Look for the versions that are asked for; the failure of each that is not there."""
-        failures = {}
-        for version in sorted({query.min_table_version for query in queries} - {0}):
-            try:
-                await self._table.refresh(version)
-            except CrossmodalError as error:
-                failures[version] = failure_of(error)
-        return failures
-
     async def _search_view(
-        self, key: tuple[str | None, str], queries: Sequence[VectorQuery]
+        self, table: DocumentTable, queries: Sequence[VectorQuery]
     ) -> list[SearchPage | ItemFailure]:
         """The queries of one state of the table."""
-        table = await self._table.at(*key)
         view = _View(table, await table.info(), await table.calibration())
         failures = [_failure(query, view) for query in queries]
         asked = [query for query, failure in zip(queries, failures, strict=True) if failure is None]
@@ -220,8 +206,9 @@ def _failure(query: VectorQuery, view: _View) -> ItemFailure | None:
     info = view.info
     try:
         if info.fingerprint is not None and query.fingerprint != info.fingerprint:
+            what = "the table belongs" if query.as_of is None else f"the table as of {query.as_of} belongs"
             raise FingerprintMismatch(
-                f"the table belongs to the encoder {info.fingerprint[:12]}, the query came from {query.fingerprint[:12]}"
+                f"{what} to the encoder {info.fingerprint[:12]}, the query came from {query.fingerprint[:12]}"
             )
         if info.dimension is not None and query.vector.shape != (info.dimension,):
             raise InvalidVector(f"the vector has {query.vector.size} numbers, the table wants {info.dimension}")

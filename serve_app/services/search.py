@@ -23,6 +23,7 @@ from serve_app.types import (
     EncoderCard,
     FieldSpec,
     FloatVector,
+    Include,
     ItemFailure,
     Modality,
     PictureQuery,
@@ -87,7 +88,10 @@ class SearchService:
         """An answer, or a failure, for each request; one call of each part of the system for all of them."""
         began = time.perf_counter()
         checked = [_attempt(lambda request=request: self._checked(request)) for request in requests]  # type: ignore[misc]
-        questions = await self._questions([each.query if isinstance(each, SearchRequest) else each for each in checked])
+        # Documents that ask must be as new as the newest write that a request has to see.
+        version = max((each.min_table_version for each in checked if isinstance(each, SearchRequest)), default=0)
+        queries = [each.query if isinstance(each, SearchRequest) else each for each in checked]
+        questions = await self._questions(queries, version)
         encoded = time.perf_counter()
         asked = {
             at: _vector_query(request, question)
@@ -97,15 +101,26 @@ class SearchService:
         pages = dict(zip(asked, await self._retrieval.search(list(asked.values())), strict=True)) if asked else {}
         encode_ms, retrieve_ms = (encoded - began) * 1e3, (time.perf_counter() - encoded) * 1e3
 
+        signed = [
+            page for at, page in pages.items() if isinstance(page, SearchPage) and Include.URL in requests[at].include
+        ]
+        urls = await self._urls_of(signed)
+
         def answer(at: int, question: _Question | ItemFailure) -> SearchAnswer | ItemFailure:
             if isinstance(question, ItemFailure):
                 return question
             page = pages[at]
             if not isinstance(page, SearchPage):
                 return page
-            return SearchAnswer(page, question.truncated, encode_ms, retrieve_ms)
+            own = urls if Include.URL in requests[at].include else {}
+            return SearchAnswer(page, question.truncated, encode_ms, retrieve_ms, urls=own)
 
         return [answer(at, question) for at, question in enumerate(questions)]
+
+    async def _urls_of(self, pages: Sequence[SearchPage]) -> dict[str, str]:
+        uris = sorted({hit.document.uri for page in pages for hit in page.hits if hit.document.uri is not None})
+        signed = await self._pictures.sign(uris) if uris else []
+        return {uri: url for uri, url in zip(uris, signed, strict=True) if url is not None}
 
     def _checked(self, request: SearchRequest) -> SearchRequest:
         """The request with its filter checked. Raises InvalidRequest and its children."""
@@ -121,7 +136,7 @@ class SearchService:
         if not 0.0 <= request.diversity <= 1.0 or not 0.0 <= (request.min_confidence or 0.0) <= 1.0:
             raise InvalidRequest("diversity and min_confidence must be between 0 and 1")
         if request.as_of is not None and request.min_table_version:
-            raise InvalidRequest("as_of asks for the past and min_table_version for the present: give one of them")
+            raise InvalidRequest("as_of asks for an old state and min_table_version for a new one: give one of them")
         parts = _parts(request.query)
         if isinstance(request.query, ComposedQuery):
             self._check_parts(request.query)
@@ -137,10 +152,10 @@ class SearchService:
         if not all(map(math.isfinite, weights)) or not any(weights):
             raise InvalidRequest("the weights of all_of must be finite numbers, and not all of them 0")
 
-    async def _questions(self, queries: Sequence[Query | ItemFailure]) -> list[_Question | ItemFailure]:
+    async def _questions(self, queries: Sequence[Query | ItemFailure], version: int) -> list[_Question | ItemFailure]:
         """All parts of all queries in one go, then put together."""
         parts = [part for query in queries if not isinstance(query, ItemFailure) for part in _parts(query)]
-        answers = iter(await self._answered(parts))
+        answers = iter(await self._answered(parts, version))
 
         def question(query: Query | ItemFailure) -> _Question | ItemFailure:
             if isinstance(query, ItemFailure):
@@ -156,12 +171,14 @@ class SearchService:
 
         return [question(query) for query in queries]
 
-    async def _answered(self, parts: Sequence[SimpleQuery]) -> list[_Question | ItemFailure]:
+    async def _answered(self, parts: Sequence[SimpleQuery], version: int) -> list[_Question | ItemFailure]:
         texts = list(dict.fromkeys(part.text for part in parts if isinstance(part, TextQuery)))
         pictures = [part.picture for part in parts if isinstance(part, PictureQuery)]
         ids = list(dict.fromkeys(part.document_id for part in parts if isinstance(part, DocumentQuery)))
         by_text, by_picture, by_id = await asyncio.gather(
-            self._of_texts(texts), self._of_pictures([PictureTask(each) for each in pictures]), self._of_documents(ids)
+            self._of_texts(texts),
+            self._of_pictures([PictureTask(each) for each in pictures]),
+            self._of_documents(ids, version),
         )
         pictures_in_order = iter(by_picture)
         answers: list[_Question | ItemFailure] = []
@@ -196,8 +213,8 @@ class SearchService:
             for each in embedded
         ]
 
-    async def _of_documents(self, ids: Sequence[str]) -> dict[str, _Question | ItemFailure]:
-        rows = await self._retrieval.get(ids) if ids else []
+    async def _of_documents(self, ids: Sequence[str], version: int) -> dict[str, _Question | ItemFailure]:
+        rows = await self._retrieval.get(ids, version) if ids else []
         return {
             document_id: failure_of(DocumentNotFound(f"there is no document {document_id!r}"))
             if row is None
@@ -271,5 +288,5 @@ def _vector_query(request: SearchRequest, question: _Question) -> VectorQuery:
         min_confidence=request.min_confidence,
         diversity=request.diversity,
         words=_words(request.query),
-        vectors=request.vectors,
+        vectors=Include.VECTOR in request.include,
     )

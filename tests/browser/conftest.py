@@ -59,7 +59,9 @@ def gallery() -> Gallery:
 @pytest.fixture(scope="module")
 def address(gallery: Gallery) -> Iterator[str]:
     with serving(
-        create_app(gallery.search, gallery.documents, gallery.embeddings, gallery.classify, gallery.status)
+        create_app(
+            gallery.search, gallery.documents, gallery.embeddings, gallery.classify, gallery.status, gallery.keeping
+        )
     ) as address:
         yield address
 

@@ -11,6 +11,7 @@ from serve_app.services.classify import ClassifyService
 from serve_app.services.documents import DocumentService
 from serve_app.services.embeddings import EmbeddingService
 from serve_app.services.indexing import IndexingService
+from serve_app.services.keeping import KeepingService
 from serve_app.services.retrieval import RetrievalService
 from serve_app.services.search import SearchService
 from serve_app.services.status import StatusService
@@ -25,6 +26,7 @@ from serve_app.types import (
     PictureTask,
     UpsertOutcome,
 )
+from tests.fakes.keeping import MemoryKeeping
 from tests.fakes.parts import FakePictureWork, FakeTextEncoding, vector_of
 from tests.fakes.table import MemoryTable
 
@@ -77,6 +79,7 @@ class Gallery:
     embeddings: EmbeddingService
     classify: ClassifyService
     status: StatusService
+    keeping: KeepingService
 
 
 async def fill(pictures: Mapping[str, bytes], texts: Mapping[str, str]) -> Gallery:
@@ -103,6 +106,7 @@ async def fill(pictures: Mapping[str, bytes], texts: Mapping[str, str]) -> Galle
         embeddings,
         ClassifyService(embeddings, max_prompts=12),
         StatusService(words, seeing, retrieval, indexing, cache_s=0),
+        KeepingService(MemoryKeeping(table)),
     )
     outcomes = await gallery.documents.add(
         [

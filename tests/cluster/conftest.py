@@ -1,8 +1,10 @@
 """A real graph: `serve run serve_config.yaml` in a process group of its own, with an empty table."""
 
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 import pytest
@@ -19,9 +21,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_graph(folder: Path, **settings: str) -> LocalGraph:
-    """A graph whose table and pictures lie in `folder`; `settings` are further ones, as in the environment."""
+def start_graph(folder: Path, replicas: Mapping[str, int] = MappingProxyType({}), **settings: str) -> LocalGraph:
+    """A graph whose table and pictures lie in `folder`; `settings` are further ones, as in the environment.
+
+    `replicas`: how many of a deployment, where it is not what the file says.
+    """
     file = read_serve_file(default_serve_file(), port=free_port())
+    for deployment in file.content["applications"][0]["deployments"]:
+        if count := replicas.get(deployment["name"]):
+            deployment["autoscaling_config"] |= {"min_replicas": count, "max_replicas": count}
     environment = {
         "CROSSMODAL_TABLE__URI": str(folder / "table"),
         "CROSSMODAL_STORAGE__URI": str(folder / "pictures"),
@@ -29,6 +37,14 @@ def start_graph(folder: Path, **settings: str) -> LocalGraph:
         **settings,
     }
     return LocalGraph(file, folder / "run", environment, serve_command(own_ray=True))
+
+
+def until(condition: Callable[[], bool], timeout_s: float) -> None:
+    """Wait until it holds; an AssertionError if it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.2)
 
 
 def ready(graph: LocalGraph) -> LocalGraph:

@@ -2,10 +2,12 @@
 
 import asyncio
 import multiprocessing
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -495,9 +497,9 @@ async def test_a_storage_that_fails_is_told_without_its_paths(folder: str) -> No
     assert caught.value.__cause__ is not None
 
 
-def _race(folder: str, start: Barrier, writer: int, rounds: int) -> None:
+def _race(uri: str, start: Barrier, writer: int, rounds: int, options: Mapping[str, str]) -> None:
     async def write() -> None:
-        table = LanceTable(folder)
+        table = LanceTable(uri, storage_options=options)
         for turn in range(rounds):
             start.wait()
             await table.upsert([record(f"{turn}-{place}", axis(writer)) for place in range(5)], {}, MONDAY)
@@ -505,7 +507,7 @@ def _race(folder: str, start: Barrier, writer: int, rounds: int) -> None:
     asyncio.run(write())
 
 
-def _create(folder: str, start: Barrier, writer: int, rounds: int) -> None:
+def _create(folder: str, start: Barrier, writer: int, rounds: int, options: Mapping[str, str]) -> None:
     async def create() -> None:
         for turn in range(rounds):
             table = LanceTable(folder, name=f"table-{turn}")
@@ -517,11 +519,11 @@ def _create(folder: str, start: Barrier, writer: int, rounds: int) -> None:
     asyncio.run(create())
 
 
-def _in_two_processes(work: Any, folder: str, rounds: int) -> None:
+def _in_two_processes(work: Any, uri: str, rounds: int, options: Mapping[str, str] = MappingProxyType({})) -> None:
     # Spawned, not forked: LanceDB has threads.
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(2, timeout=60)
-    processes = [context.Process(target=work, args=(folder, start, writer, rounds)) for writer in (1, 2)]
+    processes = [context.Process(target=work, args=(uri, start, writer, rounds, dict(options))) for writer in (1, 2)]
     for process in processes:
         process.start()
     for process in processes:
@@ -539,6 +541,18 @@ async def test_two_processes_that_insert_the_same_new_ids_leave_one_row_of_each(
     assert (await table.info()).counts[Modality.TEXT] == 50 + 5 * 5
     rows = await table.get([f"{turn}-{place}" for turn in range(5) for place in range(5)])
     assert all(row is not None for row in rows)
+
+
+@pytest.mark.parametrize("storage", ["s3", "azure"])
+async def test_two_processes_that_insert_the_same_new_ids_into_a_bucket_leave_one_row_of_each(
+    request: pytest.FixtureRequest, storage: str
+) -> None:
+    bucket: Bucket = request.getfixturevalue(storage)
+    uri = f"{bucket.uri}/{uuid4()}"
+    table = LanceTable(uri, storage_options=bucket.options)
+    await table.create(ENCODER)
+    _in_two_processes(_race, uri, rounds=5, options=bucket.options)
+    assert (await table.info()).counts[Modality.TEXT] == 5 * 5
 
 
 async def test_two_processes_that_create_the_same_table_share_one(tmp_path: Path) -> None:

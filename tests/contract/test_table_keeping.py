@@ -15,6 +15,7 @@ import pytest
 from serve_app.adapters.lance_table import LanceTable
 from serve_app.errors import (
     CrossmodalError,
+    FingerprintMismatch,
     InvalidRequest,
     NotReady,
     SnapshotExists,
@@ -24,7 +25,9 @@ from serve_app.errors import (
     TableNotFound,
 )
 from serve_app.ports import DocumentTable, TableKeeping
-from serve_app.types import Calibration, Modality
+from serve_app.services.indexing import IndexingService
+from serve_app.services.retrieval import RetrievalService
+from serve_app.types import Calibration, ItemFailure, Modality, SearchPage, VectorQuery
 from tests.contract.rows import ENCODER, MONDAY, TUESDAY, axis, ids_of, near, record, stored
 from tests.emulators import Bucket
 from tests.fakes.keeping import MemoryKeeping
@@ -293,7 +296,7 @@ async def test_snapshots_and_times_of_the_table_before_are_still_read_and_not_re
 
 
 async def test_the_tables_are_told_and_only_what_nobody_needs_is_dropped(opened: Opened) -> None:
-    table = opened()
+    table, hasty = opened(), opened(unread_for=AT_ONCE)
     await table.create(ENCODER)
     await table.upsert([record("a")], {}, MONDAY)
     await table.beside("documents.other").create(OTHER)
@@ -306,14 +309,14 @@ async def test_the_tables_are_told_and_only_what_nobody_needs_is_dropped(opened:
     assert told[0].since is not None
     assert told[1].since is None
     with pytest.raises(TableConflict, match="is in service"):
-        await table.keeping.drop_table("documents", AT_ONCE)
+        await hasty.keeping.drop_table("documents")
     await table.keeping.use_table("documents.other")
     with pytest.raises(TableConflict, match="may still be read"):
-        await table.keeping.drop_table("documents", HOUR)
+        await table.keeping.drop_table("documents")
     with pytest.raises(TableConflict, match="snapshots kept"):
-        await table.keeping.drop_table("documents", AT_ONCE)
+        await hasty.keeping.drop_table("documents")
     await table.keeping.delete_snapshot("kept")
-    await table.keeping.drop_table("documents", AT_ONCE)
+    await hasty.keeping.drop_table("documents")
     assert [each.name for each in await table.keeping.tables()] == ["documents.other"]
     assert (await opened().info()).fingerprint == OTHER.fingerprint
 
@@ -322,7 +325,7 @@ async def test_the_tables_are_told_and_only_what_nobody_needs_is_dropped(opened:
 async def test_what_is_no_table_beside_is_not_found(opened: Opened, name: str) -> None:
     table = opened()
     await table.create(ENCODER)
-    for asked in (table.keeping.use_table(name), table.keeping.drop_table(name, HOUR)):
+    for asked in (table.keeping.use_table(name), table.keeping.drop_table(name)):
         with pytest.raises(TableNotFound):
             await asked
 
@@ -373,6 +376,59 @@ async def test_searches_go_on_through_switches_without_a_failure_or_a_mixed_answ
     await asyncio.gather(*readers)
     assert seen == {"old", "new"}
     assert searches > 20
+
+
+def asked(fingerprint: str, **changes: Any) -> VectorQuery:
+    return replace(VectorQuery(axis(0), fingerprint, Modality.TEXT, tuple(Modality), limit=9), **changes)
+
+
+def hits_of(answer: SearchPage | ItemFailure) -> list[str] | str:
+    return answer.code if isinstance(answer, ItemFailure) else [hit.document.id for hit in answer.hits]
+
+
+async def test_a_stale_retriever_finds_a_write_to_a_table_whose_switch_it_has_not_seen(opened: Opened) -> None:
+    table, retriever = opened(), RetrievalService(opened(read_consistency=HOUR), candidates=10)
+    await table.create(ENCODER)
+    await table.beside("documents.rebuilt").create(ENCODER)
+    assert hits_of((await retriever.search([asked(ENCODER.fingerprint)]))[0]) == []
+    await table.keeping.use_table("documents.rebuilt")
+    version = await table.upsert([record("a")], {}, MONDAY)
+    queries = [asked(ENCODER.fingerprint, min_table_version=each) for each in (version, version + 1)]
+    assert [hits_of(answer) for answer in await retriever.search(queries)] == [["a"], "stale_table"]
+
+
+async def test_graphs_of_two_encoders_are_both_answered_right_through_the_change_of_model(opened: Opened) -> None:
+    """Old queries go on to be answered by the old table, new ones by the new; the old encoder's writes are refused in words."""
+    table = opened()
+    retriever = RetrievalService(opened(), candidates=10)
+    indexer = IndexingService(
+        opened(),
+        max_commit_documents=10,
+        max_queued_documents=10,
+        compact_every_commits=100,
+        keep_versions=HOUR,
+        calibration_sample=10,
+        calibration_growth=0.2,
+    )
+    await indexer.prepare_table(ENCODER)
+    await indexer.upsert([record("a")])
+    another = table.beside("documents.other")
+    await another.create(OTHER)
+    await another.upsert([record("b", fingerprint=OTHER.fingerprint)], {}, MONDAY)
+    queries = [asked(ENCODER.fingerprint), asked(OTHER.fingerprint)]
+    assert [hits_of(answer) for answer in await retriever.search(queries)] == [["a"], "fingerprint_mismatch"]
+    with pytest.raises(FingerprintMismatch, match=r"built with the encoder demo .* this graph runs other"):
+        await indexer.prepare_table(OTHER)
+    await table.keeping.use_table("documents.other")
+    assert [hits_of(answer) for answer in await retriever.search(queries)] == [["a"], ["b"]]
+    await indexer.prepare_table(OTHER)
+    with pytest.raises(FingerprintMismatch, match=r"built with the encoder other .* this graph runs demo"):
+        await indexer.prepare_table(ENCODER)
+    old, new = await indexer.upsert([record("c"), record("d", fingerprint=OTHER.fingerprint)])
+    assert isinstance(old, ItemFailure)
+    assert "belongs to the encoder eeee" in old.message
+    assert not isinstance(new, ItemFailure)
+    await indexer.settled()
 
 
 async def test_a_database_from_before_there_was_a_log_is_read_as_it_is(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Snapshots of a MemoryTable. Tables beside it are no more than their names: LanceDB alone can switch."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from serve_app.core.history import check_snapshot_name
 from serve_app.errors import NotReady, SnapshotExists, SnapshotNotFound, TableConflict, TableNotFound
@@ -54,7 +54,7 @@ class MemoryKeeping:
             raise TableNotFound(f"there is no table {name!r} beside documents")
         return self.table.version
 
-    async def drop_table(self, name: str, unread_for: timedelta) -> None:
+    async def drop_table(self, name: str) -> None:
         if name == "documents":
             raise TableConflict("the table documents is in service")
         if self.beside.pop(name, None) is None:

@@ -100,6 +100,9 @@ class FakePictureWork:
             for uri in uris
         ]
 
+    async def sign(self, uris: Sequence[str]) -> list[str | None]:
+        return [f"https://signed.test/{uri.rpartition('/')[2]}?by=us" if uri in self.files else None for uri in uris]
+
     async def read_picture(self, uri: str) -> PictureContent:
         return PictureContent("image/png", data=self.files[uri])
 

@@ -26,7 +26,15 @@ def client_of(app: ASGIApp, root_path: str = "") -> httpx.AsyncClient:
 
 
 def app_of(system: System, limits: HttpLimits = LIMITS) -> ASGIApp:
-    return create_app(system.search, system.documents, system.embeddings, system.classify, system.status, limits)
+    return create_app(
+        system.search,
+        system.documents,
+        system.embeddings,
+        system.classify,
+        system.status,
+        system.keeping,
+        limits,
+    )
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ __all__ = ["CALIBRATION_KEY", "TableHandle", "TableState", "not_ready"]
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-# A version that was acknowledged is there at once; the rest is for storage whose listings lag.
-REFRESH_S, REFRESH_PAUSE_S = 0.2, 0.05
+# A version that was acknowledged is there at once; the rest is for storage whose listings lag. Short: neighbours wait too.
+REFRESH_S, REFRESH_PAUSE_S = 0.1, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class TableHandle:
             with translated("read"):
                 # The version may be that of another table, which was taken into service since.
                 await self._catalogue.refresh()
-            await asyncio.sleep(REFRESH_PAUSE_S if seen else 0)
+            await asyncio.sleep(REFRESH_PAUSE_S)
         return seen
 
     async def state(self, table: lancedb.AsyncTable) -> TableState:

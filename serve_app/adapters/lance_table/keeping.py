@@ -21,9 +21,13 @@ _URIS_PER_READ = 1000
 
 
 class LanceKeeping:
-    """Implements ports.TableKeeping. Every method raises StorageUnavailable when the storage fails."""
+    """Implements ports.TableKeeping. Every method raises StorageUnavailable when the storage fails.
 
-    def __init__(self, database: Database, catalogue: Catalogue) -> None:
+    `unread_for`: how long a table is kept that was in service, since somebody may still read it.
+    """
+
+    def __init__(self, database: Database, catalogue: Catalogue, unread_for: timedelta) -> None:
+        self._unread_for = unread_for
         self._database = database
         self._catalogue = catalogue
         self._moments: dict[tuple[datetime, str | None], tuple[str, int]] = {}
@@ -99,7 +103,7 @@ class LanceKeeping:
                 await self._catalogue.append(name, fingerprint, latest)
             return self._catalogue.first_version(name) + await _latest(table.lance)
 
-    async def drop_table(self, name: str, unread_for: timedelta) -> None:
+    async def drop_table(self, name: str) -> None:
         """See ports.TableKeeping.drop_table."""
         with translated("dropped"):
             table = await self._table(name)
@@ -107,7 +111,7 @@ class LanceKeeping:
             if name == await self._catalogue.in_service():
                 raise TableConflict(f"the table {name} is in service; take another one into service first")
             left = [after.since for before, after in pairwise(entries) if before.table == name]
-            if left and datetime.now(UTC) - left[-1] < unread_for:
+            if left and datetime.now(UTC) - left[-1] < self._unread_for:
                 raise TableConflict(
                     f"the table {name} was in service until {left[-1]:%H:%M:%S} UTC and may still be read"
                 )

@@ -64,6 +64,7 @@ class LanceTable:
 
     `uri`: a folder or s3://, gs://, az://. `read_consistency`: how old a view may be; zero looks before every read.
     `fields` are the declared ones, `texts` says how texts are indexed; only a writer has to know either.
+    `unread_for`: how long a table that was in service is kept from being dropped.
     Every method raises StorageUnavailable when the storage fails, and FingerprintMismatch on a table that is not ours.
     """
 
@@ -75,13 +76,14 @@ class LanceTable:
         read_consistency: timedelta = timedelta(0),
         fields: Mapping[str, FieldSpec] = MappingProxyType({}),
         texts: TextIndexSpec | None = None,
+        unread_for: timedelta = timedelta(hours=1),
     ) -> None:
         self._texts = texts or TextIndexSpec()
         self._fields = fields
         database = Database(uri, storage_options, read_consistency)
         self._catalogue = Catalogue(database, name)
         self._database = database
-        self.keeping = LanceKeeping(database, self._catalogue)
+        self.keeping = LanceKeeping(database, self._catalogue, unread_for)
         self._handle = TableHandle(database, self._catalogue)
         self._counts: tuple[TableState, Mapping[Modality, int]] | None = None
         self._views: dict[tuple[str, int | None], LanceTable] = {}

@@ -9,11 +9,13 @@ from serve_app.services.classify import ClassifyService
 from serve_app.services.documents import DocumentService
 from serve_app.services.embeddings import EmbeddingService
 from serve_app.services.indexing import IndexingService
+from serve_app.services.keeping import KeepingService
 from serve_app.services.query_cache import CachedTextEncoding
 from serve_app.services.retrieval import RetrievalService
 from serve_app.services.search import SearchService
 from serve_app.services.status import StatusService
 from serve_app.types import FieldIndex, FieldSpec, FieldType
+from tests.fakes.keeping import MemoryKeeping
 from tests.fakes.parts import FakePictureWork, FakeTextEncoding
 from tests.fakes.table import MemoryTable
 
@@ -32,6 +34,7 @@ class System:
     embeddings: EmbeddingService
     classify: ClassifyService
     status: StatusService
+    keeping: KeepingService
 
 
 FIELDS = {
@@ -75,6 +78,7 @@ def make_system(table: MemoryTable | None = None, texts: FakeTextEncoding | None
         embeddings,
         ClassifyService(embeddings, max_prompts=12),
         StatusService(texts, pictures, retrieval, indexing, cache_s=0),
+        KeepingService(MemoryKeeping(table), indexing.writing),
     )
 
 
