@@ -16,7 +16,10 @@ from collections.abc import Sequence
 from benchmarks.reporting import FOLDER, as_markdown
 
 # In process first: what the others are measured against.
-ORDER = ("ranking", "encoder", "memory", "http_load", "hops", "scaling", "overload", "peers")
+ORDER = (
+    *("ranking", "encoder", "memory", "http_load", "hops", "scaling", "overload", "peers"),
+    *("retrieval", "writes", "churn"),
+)
 
 # Reports beyond those that are called like their benchmark.
 ALSO = ("ranking_candidates", "ranking_refusal", "gpu")

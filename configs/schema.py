@@ -221,6 +221,34 @@ class TableConfig(Section):
     )
     compact_every_commits: int = Field(default=64, ge=1, description="Compaction runs after this many commits.")
     keep_versions_s: int = Field(default=3600, ge=60, description="Old versions of the table are kept this long.")
+    index_min_documents: int = Field(
+        default=10_000, ge=256, description="Smaller tables get no vector index, and are searched exactly."
+    )
+    index_above_ms: float = Field(
+        default=20.0, ge=0, description="An index is made where an exact search takes longer than this."
+    )
+    index_unindexed_share: float = Field(
+        default=0.05, gt=0, lt=1, description="The index takes in new documents when this share of all is not in it."
+    )
+    index_changed_share: float = Field(
+        default=0.2, gt=0, description="Recall is measured anew when this share of all documents changed."
+    )
+    index_cache_bytes: int = Field(
+        default=2 * 1024**3, ge=0, description="Most memory for parts of indexes in one Retriever replica."
+    )
+    metadata_cache_bytes: int = Field(
+        default=256 * 1024**2, ge=0, description="Most memory for what a replica remembers of the table's files."
+    )
+
+    @model_validator(mode="after")
+    def _readers_look_before_versions_go(self) -> "TableConfig":
+        """A reader that is older than what is kept meets a version that is gone: it would have to start again each time."""
+        if self.keep_versions_s * 1000 < 10 * self.read_consistency_ms:
+            raise ValueError(
+                f"keep_versions_s ({self.keep_versions_s}) must be at least ten times read_consistency_ms "
+                f"({self.read_consistency_ms})"
+            )
+        return self
 
     @field_validator("fields")
     @classmethod
@@ -250,6 +278,12 @@ class SearchConfig(Section):
     )
     calibration_growth: float = Field(
         default=0.2, gt=0, description="The means are estimated anew when a modality grew or shrank by this share."
+    )
+    target_recall: float = Field(
+        default=0.95,
+        ge=0.5,
+        le=1,
+        description="Share of the ten nearest documents that a vector index has to find; at 1 every search is exact.",
     )
     cached_queries: int = Field(
         default=10_000,

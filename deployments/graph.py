@@ -32,5 +32,5 @@ def build(args: GraphArgs) -> Application:
     image_encoder = deployment(ImageEncoder).bind(config.encoder)
     preprocessor = deployment(Preprocessor).bind(config.pictures, config.storage, config.calls, image_encoder)
     retriever = deployment(Retriever).bind(config.table, config.search)
-    indexer = deployment(Indexer).bind(config.table, config.search, config.full_text)
+    indexer = deployment(Indexer).bind(config.table, config.search, config.full_text, config.storage)
     return deployment(serve.ingress()(Gateway)).bind(config, text_encoder, preprocessor, retriever, indexer)

@@ -3,18 +3,22 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from configs.schema import FullTextConfig, SearchConfig, TableConfig
+from configs.schema import FullTextConfig, SearchConfig, StorageConfig, TableConfig
 from deployments.declared import declared_fields, text_index
 from deployments.replica import bound_lance_threads
 from serve_app.adapters.lance_table import LanceTable
+from serve_app.adapters.object_store import ObstoreObjectStore
+from serve_app.core.index_policy import IndexPolicy
 from serve_app.services.indexing import IndexingService
 from serve_app.services.keeping import KeepingService
+from serve_app.services.kept_pictures import KeptPictures
 from serve_app.types import (
     DeletedRows,
     DeleteOutcome,
     EncoderCard,
     Filter,
     ItemFailure,
+    Orphans,
     Record,
     Snapshot,
     TableEntry,
@@ -24,7 +28,9 @@ from serve_app.types import (
 
 
 class Indexer:
-    def __init__(self, table: TableConfig, search: SearchConfig, full_text: FullTextConfig) -> None:
+    def __init__(
+        self, table: TableConfig, search: SearchConfig, full_text: FullTextConfig, storage: StorageConfig
+    ) -> None:
         bound_lance_threads()
         lance = LanceTable(
             table.uri,
@@ -33,6 +39,8 @@ class Indexer:
             # A writer that looks at an old version would answer `stored` for what stands there already.
             read_consistency=timedelta(0),
             unread_for=timedelta(seconds=table.keep_versions_s),
+            index_cache_bytes=table.index_cache_bytes,
+            metadata_cache_bytes=table.metadata_cache_bytes,
             fields=declared_fields(table),
             texts=text_index(full_text),
         )
@@ -44,6 +52,14 @@ class Indexer:
             keep_versions=timedelta(seconds=table.keep_versions_s),
             calibration_sample=search.calibration_sample,
             calibration_growth=search.calibration_growth,
+            index=IndexPolicy(
+                target_recall=search.target_recall,
+                min_rows=table.index_min_documents,
+                exact_search_ms=table.index_above_ms,
+                max_unindexed_share=table.index_unindexed_share,
+                max_changed_share=table.index_changed_share,
+            ),
+            pictures=KeptPictures(lance, ObstoreObjectStore(storage.uri, storage.options)),
         )
         self._keeping = KeepingService(lance.keeping, self._service.writing)
 
@@ -79,6 +95,9 @@ class Indexer:
 
     async def drop_table(self, name: str) -> None:
         await self._keeping.drop_table(name)
+
+    async def orphans(self, remove: bool) -> Orphans:
+        return await self._service.orphans(remove=remove)
 
     async def check_health(self) -> None:
         await self._service.check_health()

@@ -21,6 +21,8 @@ class Retriever:
             table.name,
             storage_options=table.options,
             read_consistency=timedelta(milliseconds=table.read_consistency_ms),
+            index_cache_bytes=table.index_cache_bytes,
+            metadata_cache_bytes=table.metadata_cache_bytes,
         )
         self._service = RetrievalService(lance, candidates=search.candidates)
         self._queries = Batcher[VectorQuery, SearchPage | ItemFailure](

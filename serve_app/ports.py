@@ -3,7 +3,7 @@
 A port whose call fails as a whole raises an error of serve_app.errors.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -18,6 +18,8 @@ from serve_app.types import (
     Filter,
     FloatMatrix,
     ImagePreprocessing,
+    IndexState,
+    IndexTuning,
     ItemFailure,
     Modality,
     PictureContent,
@@ -28,6 +30,7 @@ from serve_app.types import (
     Snapshot,
     StoredDocument,
     TableEntry,
+    TableHead,
     TableInfo,
     TextMatch,
     UpsertOutcome,
@@ -160,6 +163,20 @@ class ObjectStore(Protocol):
         ...
 
 
+class PictureRemoval(Protocol):
+    """What the Indexer may do to kept pictures. Pictures that were put lately stay: their documents may be under way."""
+
+    def owns(self, uri: str) -> bool: ...
+
+    async def remove(self, uri: str, older_than: timedelta) -> int:
+        """Delete a picture that was put so long ago, at least; returns its bytes, 0 where it stays or is gone."""
+        ...
+
+    def stored(self, older_than: timedelta) -> AsyncIterator[list[str]]:
+        """The URIs of all pictures that were put so long ago, in portions."""
+        ...
+
+
 class ImageSource(Protocol):
     """Reads pictures by URI, within the allowed roots only."""
 
@@ -270,8 +287,34 @@ class TableKeeping(Protocol):
 
 
 class MaintainedTable(DocumentTable, Protocol):
-    """What the one writer may do besides."""
+    """What the one writer may do besides. Every method raises NotReady without a table, StorageUnavailable if it fails."""
+
+    async def head(self) -> TableHead:
+        """What has to be known before a commit. Counts nothing, and raises nothing without a table."""
+        ...
 
     async def maintain(self, keep_versions: timedelta) -> None:
-        """Compact small files and drop versions older than that. Raises StorageUnavailable."""
+        """Compact small files, bring indexes up to date, and drop versions older than that."""
+        ...
+
+    async def build_index(self, partitions: int) -> None:
+        """Make the vector index anew over all rows. Readers go on as `store_index` last told them."""
+        ...
+
+    async def drop_index(self) -> None:
+        """Remove the vector index, if there is one."""
+        ...
+
+    async def probe(
+        self, vectors: FloatMatrix, modality: Modality, limit: int, tuning: IndexTuning | None
+    ) -> list[list[str]]:
+        """The ids of `nearest`, found by the index as told, or exactly without a tuning: to measure one by the other."""
+        ...
+
+    async def used_uris(self, uris: Sequence[str]) -> set[str]:
+        """Those of these URIs that a row points to, of this table, of a snapshot, or of a table beside it."""
+        ...
+
+    async def store_index(self, state: IndexState) -> None:
+        """Store how the table is searched, with the table: from then on `nearest` of every reader does it so."""
         ...

@@ -534,9 +534,67 @@ class Calibration:
     pair_scores: Mapping[tuple[Modality, Modality], PairScores]
 
 
+class IndexKind(StrEnum):
+    """How nearest rows are found: by reading every vector, or by scalar quantisation in inverted lists."""
+
+    EXACT = "exact"
+    IVF_SQ = "ivf_sq"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexTuning:
+    """How an index is asked: lists that are read at least, and candidates per result that are compared on raw vectors."""
+
+    nprobes: int
+    refine: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """How the table is searched, why, and what was measured; every reader of the table asks its index by these figures.
+
+    `recall`: of the ten nearest rows against exact search, of the worst pair of query and document modality.
+    `search_ms`, `exact_ms`: the median of one search as it is done, and of exact search. Both include the modality filter.
+    """
+
+    kind: IndexKind
+    reason: str  # one sentence for the operator
+    rows: int  # of the table when it was measured
+    measured_at: datetime
+    recall: float
+    search_ms: float
+    exact_ms: float
+    partitions: int = 0  # lists of the index
+    tuning: IndexTuning | None = None  # how the index is asked; None for exact search
+    built_rows: int = 0  # of the table when the index was made
+    build_s: float = 0.0
+    unindexed_rows: int = 0  # at present: written since the index was last brought up to date, and searched exactly
+
+
+@dataclass(frozen=True, slots=True)
+class Orphans:
+    """Kept pictures that no document points to, and what was removed of them."""
+
+    pictures: int
+    removed: int
+    removed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableHead:
+    """What a writer has to know before a commit; cheap to read. Version 0 and no fingerprint without a table."""
+
+    version: int
+    fingerprint: str | None
+    dimension: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class TableInfo:
-    """The state of the table; `version` 0 and no fingerprint while it does not exist."""
+    """The state of the table; `version` 0 and no fingerprint while it does not exist.
+
+    `index` is None until it was first decided how the table is searched; it is then searched exactly.
+    """
 
     uri: str
     version: int  # grows with every commit, and on through a change of tables
@@ -546,6 +604,7 @@ class TableInfo:
     dimension: int | None
     calibration_version: int
     fields: Mapping[str, FieldType] = field(default_factory=dict)  # the declared ones that it has
+    index: IndexState | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -48,6 +48,8 @@ CLIENT_OPTIONS = frozenset(
 RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
 FETCHING = ".fetching-"
 CHUNK_BYTES = 8 * 1024 * 1024
+# A picture that comes again is stored again once it is older than this, so that nobody takes it for abandoned.
+RENEWED_AFTER = timedelta(minutes=10)
 
 
 class ObjectPlace(NamedTuple):
@@ -113,11 +115,14 @@ class ObstoreObjectStore:
             self.root = f"{self._base.scheme}://{self._base.bucket}/" + (f"{self._base.key}/" if self._base.key else "")
 
     async def put(self, content_sha256: str, media_type: str, data: bytes) -> str:
-        """Store under the content's own name, unless it is there; returns the URI. Raises StorageUnavailable."""
+        """Store under the content's own name, unless it was stored lately; returns the URI. Raises StorageUnavailable.
+
+        What lies there for longer is stored anew: `remove` spares what is young, so a picture of a document under way stays.
+        """
         name = f"{content_sha256}.{EXTENSIONS.get(media_type, 'bin')}"
         key = f"{content_sha256[:2]}/{content_sha256[2:4]}/{name}"
         path = self._path_of(key)
-        if not await self._holds(path, len(data)):
+        if not await self._holds_young(path, len(data)):
             # A local folder has no place for a type; there the extension tells.
             attributes: Any = None if self._base.scheme == "file" else {"Content-Type": media_type}
             with translated_errors():
@@ -139,6 +144,33 @@ class ObstoreObjectStore:
         with translated_errors():
             return await obstore.sign_async(self._store, "GET", path, timedelta(seconds=self._signed_url_s))
 
+    async def remove(self, uri: str, older_than: timedelta) -> int:
+        """Delete an object of this store that was stored so long ago, at least; returns its bytes, 0 where it stays.
+
+        `older_than` has to be longer than RENEWED_AFTER by what a document takes from its picture to its commit.
+        """
+        path = self._path_of(uri.removeprefix(self.root))
+        with translated_errors():
+            try:
+                found = await self._store.head_async(path)
+                if not self.owns(uri) or datetime.now(UTC) - found["last_modified"] < older_than:
+                    return 0
+                await self._store.delete_async(path)
+            except FileNotFoundError:
+                return 0
+        return found["size"]
+
+    async def stored(self, older_than: timedelta) -> AsyncIterator[list[str]]:
+        """The URIs of all objects of this store that were stored so long ago, in portions."""
+        prefix = self._path_of("").rstrip("/")
+        with translated_errors():
+            async for portion in self._store.list_async(f"{prefix}/" if prefix else None):
+                limit = datetime.now(UTC) - older_than
+                keys = [
+                    each["path"].removeprefix(prefix).lstrip("/") for each in portion if each["last_modified"] < limit
+                ]
+                yield [self.root + key for key in keys if OWN_KEY.fullmatch(key)]
+
     async def read(self, uri: str, max_bytes: int) -> bytes:
         """The bytes of any object, also of other buckets; see ObjectReader.read."""
         return await self._reader.read(uri, max_bytes)
@@ -146,12 +178,13 @@ class ObstoreObjectStore:
     def _path_of(self, key: str) -> str:
         return f"{self._base.key.strip('/')}/{key}".lstrip("/")
 
-    async def _holds(self, path: str, size: int) -> bool:
+    async def _holds_young(self, path: str, size: int) -> bool:
         try:
             with translated_errors():
-                return (await self._store.head_async(path))["size"] == size
+                found = await self._store.head_async(path)
         except PictureNotFound:
             return False
+        return found["size"] == size and datetime.now(UTC) - found["last_modified"] < RENEWED_AFTER
 
 
 def fetch_folder(

@@ -1,6 +1,7 @@
 """`crossmodal status`: is the service there, what does it run, what does its table hold."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from serve_app.cli.common import Url, open_client, plain_failures, require_ready, stdout
 
@@ -19,11 +20,18 @@ def status(url: Url = None) -> None:
             "fingerprint": table.fingerprint or "-",
             "dimension": str(table.dimension or "-"),
             "table": f"version {table.version}, calibration {table.calibration_version or 0}",
+            "search": _search(table.index),
             "documents": f"{sum(table.counts.values()):,}" + _by_modality(table.counts),
         }
         for name, value in rows.items():
             grid.add_row(f"[dim]{name}[/dim]", value)
         stdout().print(grid, soft_wrap=True)
+
+
+def _search(index: Mapping[str, Any] | None) -> str:
+    if index is None:
+        return "exact"
+    return f"{index['kind']}, recall {index['recall']:.3f}, {index['search_ms']:.0f} ms: {index['reason']}"
 
 
 def _by_modality(counts: Mapping[str, int]) -> str:

@@ -125,6 +125,7 @@ class Table:
     dimension: int | None = None
     calibration_version: int | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
+    index: Mapping[str, Any] | None = None  # how the table is searched, why, and what was measured
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ with metadata that is not JSON. Knows nothing of LanceDB: any store that keeps a
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +28,9 @@ from serve_app.types import (
     EncoderCard,
     FieldType,
     FloatMatrix,
+    IndexKind,
+    IndexState,
+    IndexTuning,
     Modality,
     PairScores,
     Record,
@@ -231,6 +234,29 @@ def calibration_from_json(text: str | None) -> Calibration:
         pair_scores={
             (Modality(query), Modality(of)): PairScores(mean, std) for query, of, mean, std in content["pair_scores"]
         },
+    )
+
+
+def index_to_json(state: IndexState) -> str:
+    """The figures of the vector index as one string for the metadata of a table, without what is true at present only."""
+    content = {**asdict(state), "measured_at": utc(state.measured_at).isoformat()}
+    del content["unindexed_rows"]
+    return json.dumps(content, sort_keys=True, allow_nan=False)
+
+
+def index_from_json(text: str | None) -> IndexState | None:
+    """What `index_to_json` wrote; None where nothing was written."""
+    if text is None:
+        return None
+    content = json.loads(text)
+    tuning = content.pop("tuning")
+    return IndexState(
+        **{
+            **content,
+            "kind": IndexKind(content["kind"]),
+            "measured_at": datetime.fromisoformat(content["measured_at"]),
+            "tuning": tuning and IndexTuning(**tuning),
+        }
     )
 
 

@@ -17,6 +17,8 @@ from serve_app.types import (
     EncoderCard,
     FieldType,
     Hit,
+    IndexKind,
+    IndexState,
     Modality,
     Ranking,
     Readiness,
@@ -183,6 +185,25 @@ class SearchesOut(AnswerModel):
 # --- the service ----------------------------------------------------------------------------------------------------
 
 
+class IndexOut(AnswerModel):
+    """How the table is searched, and what was measured."""
+
+    kind: IndexKind
+    reason: str
+    recall: float = Field(
+        description="Of the ten nearest documents against exact search, of the worst pair of modalities."
+    )
+    search_ms: float = Field(description="The median of one search of one modality, when it was measured.")
+    exact_ms: float = Field(description="The same by reading every vector.")
+    rows: int = Field(description="Documents when it was measured.")
+    measured_at: datetime
+    unindexed_rows: int = Field(description="Documents that are not in the index yet; they are searched exactly.")
+    partitions: int
+    nprobes: int | None = Field(description="Lists of the index that a search reads at least.")
+    refine: int | None = Field(description="Candidates for each result that are compared on raw vectors.")
+    build_s: float
+
+
 class TableOut(AnswerModel):
     """The state of the table."""
 
@@ -194,6 +215,7 @@ class TableOut(AnswerModel):
     dimension: int | None
     calibration_version: int
     fields: dict[str, FieldType] = Field(description="The declared fields, by which documents can be filtered.")
+    index: IndexOut | None = Field(description="None until it was decided; the table is then searched exactly.")
 
 
 class PreprocessingOut(AnswerModel):
@@ -359,6 +381,24 @@ def table_out(info: TableInfo) -> TableOut:
         dimension=info.dimension,
         calibration_version=info.calibration_version,
         fields=dict(info.fields),
+        index=None if info.index is None else index_out(info.index),
+    )
+
+
+def index_out(state: IndexState) -> IndexOut:
+    return IndexOut(
+        kind=state.kind,
+        reason=state.reason,
+        recall=state.recall,
+        search_ms=state.search_ms,
+        exact_ms=state.exact_ms,
+        rows=state.rows,
+        measured_at=state.measured_at,
+        unindexed_rows=state.unindexed_rows,
+        partitions=state.partitions,
+        nprobes=state.tuning.nprobes if state.tuning else None,
+        refine=state.tuning.refine if state.tuning else None,
+        build_s=state.build_s,
     )
 
 

@@ -4,31 +4,33 @@ There is one of these per table (the Indexer has one replica); the table's own m
 """
 
 import asyncio
-import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from serve_app.core.batching import Batcher
 from serve_app.core.failures import failure_of
-from serve_app.core.ranking import estimate_calibration, needs_calibration
+from serve_app.core.index_policy import IndexPolicy
 from serve_app.core.vectors import check_unit
 from serve_app.errors import CrossmodalError, FingerprintMismatch, NotReady
 from serve_app.ports import MaintainedTable
+from serve_app.services.index_keeper import IndexKeeper
+from serve_app.services.kept_pictures import KeptPictures
+from serve_app.services.table_upkeep import TableUpkeep
 from serve_app.types import (
     DeletedRows,
     DeleteOutcome,
     EncoderCard,
     Filter,
     ItemFailure,
-    Modality,
+    Orphans,
     Record,
     StoredDocument,
+    TableHead,
     TableInfo,
     UpsertOutcome,
     UpsertStatus,
 )
-
-log = logging.getLogger(__name__)
 
 
 class IndexingService:
@@ -44,15 +46,21 @@ class IndexingService:
         keep_versions: timedelta,
         calibration_sample: int,
         calibration_growth: float,
+        index: IndexPolicy | None = None,
+        pictures: KeptPictures | None = None,
     ) -> None:
         self._table = table
-        self._compact_every_commits = compact_every_commits
-        self._keep_versions = keep_versions
-        self._calibration_sample = calibration_sample
-        self._calibration_growth = calibration_growth
-        self._commits_since_compaction = 0
+        self._pictures = pictures
         self._writing = asyncio.Lock()
-        self._upkeep: asyncio.Task[None] | None = None
+        self._upkeep = TableUpkeep(
+            table,
+            self._writing,
+            compact_every_commits=compact_every_commits,
+            keep_versions=keep_versions,
+            calibration_sample=calibration_sample,
+            calibration_growth=calibration_growth,
+            keeper=IndexKeeper(table, index or IndexPolicy()),
+        )
         self._batcher = Batcher[Record, UpsertOutcome | ItemFailure](
             self._commit, max_batch_size=max_commit_documents, max_queued_items=max_queued_documents
         )
@@ -66,12 +74,12 @@ class IndexingService:
         """Create the table for this encoder if there is none. Raises FingerprintMismatch if it belongs to another."""
         async with self._writing:
             info = await self._table.create(encoder)
-        self._look_after_table()
+        self._upkeep.look()
         if info.fingerprint != encoder.fingerprint:
             raise FingerprintMismatch(
                 f"the table {info.uri} was built with the encoder {info.model} ({(info.fingerprint or '')[:12]}), this graph "
-                f"runs {encoder.model} ({encoder.fingerprint[:12]}): start it with the table's encoder, or give it another "
-                "table.uri and add the documents again"
+                f"runs {encoder.model} ({encoder.fingerprint[:12]}): start it with the table's encoder, take a table of "
+                "its own into service (crossmodal table use), or give it another table.uri and add the documents again"
             )
         return info
 
@@ -82,32 +90,37 @@ class IndexingService:
     async def delete(self, ids: Sequence[str]) -> list[DeleteOutcome]:
         """Deleting what is not there is no error: the outcome says so."""
         async with self._writing:
-            present = {row.document.id for row in await self._table.get(ids) if row is not None}
-            version = await self._table.delete(sorted(present)) if present else (await self._table.info()).version
-        self._look_after_table()
+            present = {row.document.id: row.document for row in await self._table.get(ids) if row is not None}
+            version = await self._table.delete(sorted(present)) if present else (await self._table.head()).version
+        if present:
+            self._free(document.uri for document in present.values())
+            self._upkeep.wrote(Counter(document.modality for document in present.values()), touched=True)
         return [DeleteOutcome(id=each, deleted=each in present, table_version=version) for each in ids]
 
     async def delete_matching(self, where: Filter | None) -> DeletedRows:
-        """Delete what a checked filter matches, everything if None, in one commit."""
+        """Delete what a checked filter matches, everything if None, in one commit. Kept pictures become orphans."""
         async with self._writing:
             deleted = await self._table.delete_matching(where)
-            self._commits_since_compaction += 1
-        self._look_after_table()
+        # Of which modalities they were is not known: upkeep counts.
+        self._upkeep.wrote({}, touched=True)
+        self._upkeep.look()
         return deleted
 
     async def _commit(self, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
         async with self._writing:
-            info = await self._table.info()
-            failures = [_failure(record, info) for record in records]
+            head = await self._table.head()
+            failures = [_failure(record, head) for record in records]
             last = {each.id: each for each, failure in zip(records, failures, strict=True) if failure is None}
             rows = {row.document.id: row for row in await self._table.get(list(last)) if row is not None}
             changed = [record for record in last.values() if not _same(record, rows.get(record.id))]
-            version = info.version
+            version = head.version
             if changed:
                 created = {each.id: rows[each.id].document.created_at for each in changed if each.id in rows}
                 version = await self._table.upsert(changed, created, datetime.now(UTC))
-                self._commits_since_compaction += 1
-        self._look_after_table()
+        if changed:
+            kept = {record.uri for record in last.values()}
+            self._free({row.document.uri for row in rows.values()} - kept)
+            self._upkeep.wrote(Counter(record.modality for record in changed), touched=bool(created))
         stored = {record.id for record in changed}
         return [
             failure
@@ -119,50 +132,34 @@ class IndexingService:
             for record, failure in zip(records, failures, strict=True)
         ]
 
-    def _look_after_table(self) -> None:
-        """Start upkeep unless it is at it: never inside a user's request."""
-        if self._upkeep is None or self._upkeep.done():
-            self._upkeep = asyncio.get_running_loop().create_task(self._maintain())
+    async def orphans(self, *, remove: bool) -> Orphans:
+        """Kept pictures that no document points to: counted, and removed if told."""
+        return await self._pictures.orphans(remove=remove) if self._pictures else Orphans(0, 0, 0)
+
+    def _free(self, uris: Iterable[str | None]) -> None:
+        if self._pictures:
+            self._pictures.freed(uris)
 
     async def check_health(self) -> None:
         """Raises StorageUnavailable if the table cannot be reached."""
-        await self._table.info()
+        await self._table.head()
 
     async def settled(self) -> None:
         """Wait until upkeep has nothing to do."""
-        if self._upkeep is not None:
-            await self._upkeep
-
-    async def _maintain(self) -> None:
-        try:
-            await self._calibrate_if_needed()
-            if self._commits_since_compaction >= self._compact_every_commits:
-                async with self._writing:
-                    await self._table.maintain(self._keep_versions)
-                    self._commits_since_compaction = 0
-        except CrossmodalError:
-            # The documents are committed; upkeep is tried again after the next commit.
-            log.exception("upkeep of the table failed")
-
-    async def _calibrate_if_needed(self) -> None:
-        while needs_calibration(
-            present := await self._table.calibration(), (await self._table.info()).counts, self._calibration_growth
-        ):
-            async with self._writing:
-                counts = (await self._table.info()).counts
-                samples = {each: await self._table.sample(each, self._calibration_sample) for each in Modality}
-                await self._table.store_calibration(estimate_calibration(samples, counts, present.version + 1))
+        await self._upkeep.settled()
+        if self._pictures:
+            await self._pictures.settled()
 
 
-def _failure(record: Record, info: TableInfo) -> ItemFailure | None:
+def _failure(record: Record, head: TableHead) -> ItemFailure | None:
     try:
-        if info.fingerprint is None or info.dimension is None:
+        if head.fingerprint is None or head.dimension is None:
             raise NotReady("the table is not prepared yet")
-        if record.fingerprint != info.fingerprint:
+        if record.fingerprint != head.fingerprint:
             raise FingerprintMismatch(
-                f"the table belongs to the encoder {info.fingerprint[:12]}, the vector came from {record.fingerprint[:12]}"
+                f"the table belongs to the encoder {head.fingerprint[:12]}, the vector came from {record.fingerprint[:12]}"
             )
-        check_unit(record.vector, info.dimension)
+        check_unit(record.vector, head.dimension)
     except CrossmodalError as error:
         return failure_of(error)
     return None

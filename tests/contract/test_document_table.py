@@ -28,16 +28,20 @@ from serve_app.errors import (
     StaleTable,
     StorageUnavailable,
 )
-from serve_app.ports import DocumentTable
+from serve_app.ports import DocumentTable, MaintainedTable
 from serve_app.types import (
     Calibration,
     Compare,
     FloatVector,
+    IndexKind,
+    IndexState,
+    IndexTuning,
     Modality,
     Not,
     Operator,
     PairScores,
     Record,
+    TableHead,
 )
 from tests.contract.rows import DIMENSION, ENCODER, MONDAY, TUESDAY, axis, ids_of, near, record, stored
 from tests.emulators import Bucket
@@ -47,7 +51,7 @@ HOSTILE_IDS = ["a'b\"; --", "' OR '1'='1", "100%_\\", "日本語 ☃ é", "line\
 
 
 @pytest.fixture(params=["memory", "lance", "s3", "azure"])
-def absent(request: pytest.FixtureRequest, tmp_path: Path) -> DocumentTable:
+def absent(request: pytest.FixtureRequest, tmp_path: Path) -> MaintainedTable:
     """A table that nobody has created yet."""
     if request.param == "memory":
         return MemoryTable()
@@ -58,7 +62,7 @@ def absent(request: pytest.FixtureRequest, tmp_path: Path) -> DocumentTable:
 
 
 @pytest.fixture
-async def table(absent: DocumentTable) -> DocumentTable:
+async def table(absent: MaintainedTable) -> MaintainedTable:
     await absent.create(ENCODER)
     return absent
 
@@ -385,6 +389,96 @@ async def test_what_the_table_never_kept_is_not_found(table: DocumentTable, as_o
     await table.upsert([record("a")], {}, MONDAY)
     with pytest.raises(SnapshotNotFound):
         await table.at(as_of)
+
+
+# --- the vector index ------------------------------------------------------------------------------------------------
+
+BY_INDEX = IndexState(
+    kind=IndexKind.IVF_SQ,
+    reason="exact search takes 90 ms",
+    rows=400,
+    measured_at=MONDAY,
+    recall=1.0,
+    search_ms=3.0,
+    exact_ms=90.0,
+    partitions=8,
+    tuning=IndexTuning(nprobes=2, refine=4),
+    built_rows=400,
+    build_s=0.5,
+)
+
+
+def two_modalities(count: int) -> list[Record]:
+    """Texts near one axis and pictures near another: a modality gap, in which the lists nearest to a text hold texts alone."""
+    random = np.random.default_rng(3)
+    rows = []
+    for place in range(count):
+        modality = Modality.IMAGE if place % 2 else Modality.TEXT
+        vector = 3 * axis(place % 2) + random.normal(size=DIMENSION).astype(np.float32)
+        rows.append(record(f"{place:04}", (vector / np.linalg.norm(vector)).astype(np.float32), modality=modality))
+    return rows
+
+
+async def test_how_the_table_is_searched_is_stored_with_it_and_beside_the_calibration(
+    table: MaintainedTable,
+) -> None:
+    await table.store_calibration(Calibration(3, {}, {}, {}))
+    assert (await table.info()).index is None
+    await table.store_index(BY_INDEX)
+    info = await table.info()
+    assert (info.index, info.calibration_version) == (BY_INDEX, 3)
+
+
+async def test_a_search_by_the_index_gives_what_an_exact_one_gives_whatever_the_limit(table: MaintainedTable) -> None:
+    rows = two_modalities(400)
+    await table.upsert(rows, {}, MONDAY)
+    queries = np.stack([rows[0].vector, rows[1].vector])
+    exact = {limit: await table.nearest(queries, Modality.IMAGE, limit) for limit in (10, 150, 500)}
+    await table.maintain(timedelta(hours=1))
+    await table.build_index(8)
+    # As many lists as a text needs to reach the pictures.
+    await table.store_index(replace(BY_INDEX, tuning=IndexTuning(8, 4)))
+    for limit, expected in exact.items():
+        pages = await table.nearest(queries, Modality.IMAGE, limit)
+        assert [ids_of(page) for page in pages] == [ids_of(page) for page in expected]
+    # With too few lists some are missed, and yet the number of results is that which was asked for.
+    await table.store_index(BY_INDEX)
+    assert [len(page) for page in await table.nearest(queries, Modality.IMAGE, 150)] == [150, 150]
+    assert [len(page) for page in await table.nearest(queries, Modality.IMAGE, 500)] == [200, 200]
+
+
+async def test_rows_written_after_the_index_was_built_are_found_and_counted(table: MaintainedTable) -> None:
+    await table.upsert(two_modalities(400), {}, MONDAY)
+    await table.maintain(timedelta(hours=1))
+    await table.build_index(8)
+    await table.store_index(BY_INDEX)
+    assert (await table.info()).index == BY_INDEX
+    await table.upsert([record("new", axis(5))], {}, MONDAY)
+    assert (await table.info()).index == replace(BY_INDEX, unindexed_rows=1)
+    assert ids_of((await table.nearest(axis(5)[np.newaxis], Modality.TEXT, 1))[0]) == ["new"]
+    await table.maintain(timedelta(hours=1))
+    assert (await table.info()).index == BY_INDEX
+    assert ids_of((await table.nearest(axis(5)[np.newaxis], Modality.TEXT, 1))[0]) == ["new"]
+
+
+async def test_a_probe_finds_what_it_was_told_to_look_at(table: MaintainedTable) -> None:
+    rows = two_modalities(400)
+    await table.upsert(rows, {}, MONDAY)
+    await table.maintain(timedelta(hours=1))
+    await table.build_index(8)
+    queries = np.stack([rows[0].vector, rows[2].vector, rows[4].vector])
+    exact = await table.probe(queries, Modality.IMAGE, 11, None)
+    assert exact == [ids_of(page) for page in await table.nearest(queries, Modality.IMAGE, 11)]
+    assert await table.probe(queries, Modality.IMAGE, 11, IndexTuning(500, 8)) == exact
+    await table.drop_index()
+    await table.drop_index()
+    assert await table.probe(queries, Modality.IMAGE, 11, IndexTuning(8, 8)) == exact
+
+
+async def test_the_head_of_a_table_says_what_a_writer_has_to_know(absent: MaintainedTable) -> None:
+    assert await absent.head() == TableHead(0, None, None)
+    info = await absent.create(ENCODER)
+    assert await absent.head() == TableHead(info.version, ENCODER.fingerprint, DIMENSION)
 
 
 # --- LanceDB alone: several handles, several processes --------------------------------------------------------------

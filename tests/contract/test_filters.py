@@ -222,7 +222,7 @@ def test_a_table_without_indexes_finds_what_the_filter_says(plain: Filled, where
     plain.agrees(where)
 
 
-@settings(many, max_examples=200)
+@settings(many, max_examples=100)
 @given(where=filters(), modality=st.sampled_from(list(Modality)))
 def test_the_nearest_and_the_matching_are_all_that_the_filter_says(
     indexed: Filled, where: Filter, modality: Modality
@@ -238,7 +238,7 @@ def test_the_nearest_and_the_matching_are_all_that_the_filter_says(
     assert {match.row.document.id for match in found} == with_text
 
 
-@settings(many, max_examples=200)
+@settings(many, max_examples=100)
 @given(text=st.text() | st.lists(st.sampled_from([*INJECTIONS, "text", '"text"', '"'])).map(" ".join))
 def test_no_words_of_a_query_break_it(plain: Filled, indexed: Filled, text: str) -> None:
     for filled in (plain, indexed):

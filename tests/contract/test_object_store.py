@@ -2,9 +2,11 @@
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -92,6 +94,28 @@ async def test_a_store_owns_what_it_wrote_and_nothing_else(case: Case) -> None:
         "s3://x/" + uri,
     ):
         assert not case.store.owns(other), other
+
+
+async def test_what_lies_there_is_listed_and_removed_unless_it_is_young(case: Case) -> None:
+    uri = await case.store.put(SHA256, "image/png", DATA)
+    assert [each async for portion in case.store.stored(timedelta(0)) for each in portion] == [uri]
+    assert [each async for portion in case.store.stored(timedelta(hours=1)) for each in portion] == []
+    assert await case.store.remove(uri, timedelta(hours=1)) == 0
+    assert await case.store.remove(case.root + "not/ours.png", timedelta(0)) == 0
+    assert await case.store.remove(uri, timedelta(0)) == len(DATA)
+    assert await case.store.remove(uri, timedelta(0)) == 0
+    with pytest.raises(PictureNotFound):
+        await case.store.read(uri, 1000)
+
+
+async def test_a_picture_that_comes_again_after_long_becomes_young_again(tmp_path: Path) -> None:
+    store = ObstoreObjectStore(str(tmp_path))
+    uri = await store.put(SHA256, "image/png", DATA)
+    file = tmp_path / uri.removeprefix(store.root)
+    os.utime(file, (0, 0))
+    assert await store.put(SHA256, "image/png", DATA) == uri
+    assert await store.remove(uri, timedelta(hours=1)) == 0
+    assert await store.read(uri, 1000) == DATA
 
 
 async def test_a_missing_object_is_not_found(case: Case) -> None:

@@ -5,7 +5,8 @@ The contract suite (tests/contract/test_document_table.py) runs on both; a test 
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 import numpy as np
@@ -18,6 +19,8 @@ from serve_app.core.records import (
     calibration_to_json,
     check_ids,
     check_vectors,
+    index_from_json,
+    index_to_json,
     records_to_rows,
     rows_to_documents,
     spread,
@@ -31,9 +34,12 @@ from serve_app.types import (
     FieldSpec,
     Filter,
     FloatMatrix,
+    IndexState,
+    IndexTuning,
     Modality,
     Record,
     StoredDocument,
+    TableHead,
     TableInfo,
     TextMatch,
 )
@@ -50,6 +56,8 @@ class MemoryTable:
         self._calibration = calibration_from_json(None)
         self._versions: dict[int, tuple[datetime, MemoryTable]] = {}
         self.snapshots: dict[str, int] = {}
+        self._index: IndexState | None = None
+        self._indexed_ids: set[str] = set()
 
     async def refresh(self, min_version: int) -> int:
         if self.version < min_version:
@@ -96,7 +104,12 @@ class MemoryTable:
             dimension=self._identity.dimension if self._identity else None,
             calibration_version=self._calibration.version,
             fields=self._fields if self._identity else {},
+            index=self._index and replace(self._index, unindexed_rows=len(self._rows.keys() - self._indexed_ids)),
         )
+
+    async def head(self) -> TableHead:
+        identity = self._identity
+        return TableHead(self.version, identity and identity.fingerprint, identity and identity.dimension)
 
     async def create(self, encoder: EncoderCard) -> TableInfo:
         if self._identity is None:
@@ -168,6 +181,33 @@ class MemoryTable:
         self._existing()
         # There and back, as the real table does it: a test cannot change a stored value through its own reference.
         self._calibration = calibration_from_json(calibration_to_json(calibration))
+        self._commit()
+
+    async def maintain(self, keep_versions: timedelta) -> None:
+        self._existing()
+        if self._indexed_ids:
+            self._indexed_ids = set(self._rows)
+
+    async def build_index(self, partitions: int) -> None:
+        self._existing()
+        self._indexed_ids = set(self._rows)
+
+    async def drop_index(self) -> None:
+        self._existing()
+        self._indexed_ids = set()
+
+    async def used_uris(self, uris: Sequence[str]) -> set[str]:
+        views = [self, *(self._versions[version][1] for version in self.snapshots.values())]
+        return {uri for view in views for uri in view.uris()} & set(uris)
+
+    async def probe(
+        self, vectors: FloatMatrix, modality: Modality, limit: int, tuning: IndexTuning | None
+    ) -> list[list[str]]:
+        return [[row.document.id for row in rows] for rows in await self.nearest(vectors, modality, limit)]
+
+    async def store_index(self, state: IndexState) -> None:
+        self._existing()
+        self._index = index_from_json(index_to_json(state))
         self._commit()
 
     def _of(self, modality: Modality) -> list[StoredDocument]:

@@ -7,9 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.types import And, Compare, Not, Operator, Or
-from tests.http.conftest import error_of
+from serve_app.errors import InvalidConfig
+from serve_app.http.filter_wire import FilterText
+from serve_app.types import And, Compare, EncoderCard, Not, Operator, Or, TableInfo
+from tests.fakes.table import MemoryTable
+from tests.http.conftest import app_of, client_of, error_of
 from tests.http.test_documents import BOAT_64, add
+from tests.unit.services.conftest import make_system
 
 FILTER_OF_ALL_KINDS = {
     "or": [
@@ -193,9 +197,21 @@ async def test_everything_is_deleted_only_where_that_is_said(filled: httpx.Async
 
 
 def test_a_filter_on_the_wire_becomes_one_of_the_domain() -> None:
-    from serve_app.http.filter_wire import FilterText
-
     parsed = FilterText.model_validate_json(json.dumps(FILTER_OF_ALL_KINDS)).root.to_filter()
     price = And((Compare("price", Operator.LT, 20), Compare("price", Operator.GTE, 5)))
     tags = Compare("tags", Operator.ANY, ("sea",))
     assert parsed == Or((And((price, tags)), Not(Compare("taken_at", Operator.EXISTS, True))))
+
+
+class RefusingTable(MemoryTable):
+    """A table that has a field which is not declared any more."""
+
+    async def create(self, encoder: EncoderCard) -> TableInfo:
+        raise InvalidConfig("the table has the field 'price' as float, and it is no longer declared")
+
+
+async def test_a_declaration_that_does_not_fit_the_table_keeps_the_service_from_being_ready() -> None:
+    async with client_of(app_of(make_system(RefusingTable()))) as client:
+        status, code, message = error_of(await client.get("/readyz"))
+    assert (status, code) == (503, "not_ready")
+    assert message == "the table has the field 'price' as float, and it is no longer declared"

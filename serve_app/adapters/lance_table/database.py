@@ -13,12 +13,13 @@ import lancedb
 import pyarrow as pa
 
 from serve_app.core.columns import fields_of
-from serve_app.core.records import TableIdentity, calibration_from_json, identity_of
+from serve_app.core.records import TableIdentity, calibration_from_json, identity_of, index_from_json
 from serve_app.errors import StorageUnavailable
-from serve_app.types import Calibration, FieldType
+from serve_app.types import Calibration, FieldType, IndexState
 
 # On the vector field: LanceDB updates the metadata of fields in one commit, and that of the schema not at all.
 CALIBRATION_KEY = "crossmodal.calibration"
+INDEX_KEY = "crossmodal.index"
 # LanceDB has no error classes of its own: it raises these.
 FOREIGN = (ValueError, RuntimeError, OSError, pa.ArrowException)
 _GONE = ("not found", "no longer exists")
@@ -32,6 +33,7 @@ class SchemaState:
     identity: TableIdentity
     calibration: Calibration
     fields: Mapping[str, FieldType]
+    index: IndexState | None
 
 
 @dataclass(slots=True, eq=False)
@@ -48,12 +50,20 @@ class Database:
     """Not picklable once used: it lives in one process and one event loop.
 
     `uri`: a folder or s3://, gs://, az://. `read_consistency`: how old a view may be; zero looks before every read.
+    `session`: LanceDB's caches, with their bounds.
     """
 
-    def __init__(self, uri: str, storage_options: Mapping[str, str] | None, read_consistency: timedelta) -> None:
+    def __init__(
+        self,
+        uri: str,
+        storage_options: Mapping[str, str] | None,
+        read_consistency: timedelta,
+        session: lancedb.Session | None = None,
+    ) -> None:
         self.uri = uri
         self._storage_options = dict(storage_options or {})
         self._read_consistency = read_consistency
+        self._session = session
         self._opening = asyncio.Lock()
         self._connection: lancedb.AsyncConnection | None = None
         self._tables: dict[tuple[str, int | None], OpenTable] = {}
@@ -65,6 +75,7 @@ class Database:
                 self.uri,
                 read_consistency_interval=self._read_consistency,
                 storage_options=self._storage_options or None,
+                session=self._session,
             )
         return self._connection
 
@@ -116,9 +127,10 @@ class Database:
         version = int(await table.lance.version())
         if table.state is None or table.state.version != version:
             schema = await table.lance.schema()
-            stored = (schema.field("vector").metadata or {}).get(CALIBRATION_KEY.encode())
-            calibration = calibration_from_json(stored.decode() if stored else None)
-            table.state = SchemaState(version, identity_of(schema), calibration, fields_of(schema))
+            stored = {key.decode(): text.decode() for key, text in (schema.field("vector").metadata or {}).items()}
+            calibration = calibration_from_json(stored.get(CALIBRATION_KEY))
+            index = index_from_json(stored.get(INDEX_KEY))
+            table.state = SchemaState(version, identity_of(schema), calibration, fields_of(schema), index)
         return table.state
 
     async def _open_at(self, name: str, version: int) -> lancedb.AsyncTable:

@@ -13,12 +13,20 @@ from typing import NoReturn, TypeVar
 import lancedb
 
 from serve_app.adapters.lance_table.catalogue import PRIMARY_KEY, Catalogue
-from serve_app.adapters.lance_table.database import CALIBRATION_KEY, FOREIGN, Database, OpenTable, is_gone, translated
+from serve_app.adapters.lance_table.database import (
+    CALIBRATION_KEY,
+    FOREIGN,
+    INDEX_KEY,
+    Database,
+    OpenTable,
+    is_gone,
+    translated,
+)
 from serve_app.core.records import TableIdentity, table_schema
 from serve_app.errors import NotReady, SnapshotNotFound, StaleTable, TableConflict
-from serve_app.types import Calibration, FieldType
+from serve_app.types import Calibration, FieldType, IndexState
 
-__all__ = ["CALIBRATION_KEY", "TableHandle", "TableState", "not_ready"]
+__all__ = ["CALIBRATION_KEY", "INDEX_KEY", "TableHandle", "TableState", "not_ready"]
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -37,6 +45,7 @@ class TableState:
     identity: TableIdentity
     calibration: Calibration
     fields: Mapping[str, FieldType]
+    index: IndexState | None
 
 
 class TableHandle:
@@ -110,7 +119,7 @@ class TableHandle:
         version = self.served(table, found.version)
         if self._state is None or (self._state.table, self._state.version) != (opened.name, version):
             self._state = TableState(
-                opened.name, version, found.version, found.identity, found.calibration, found.fields
+                opened.name, version, found.version, found.identity, found.calibration, found.fields, found.index
             )
         return self._state
 

@@ -1,11 +1,12 @@
 """The DocumentTable over LanceDB: rows in, rows out.
 
-Promises exact cosine neighbours, one row per id whoever writes at the same time, and errors of ours only. Knows nothing of
-ranking, of HTTP, or of whether the table's encoder is the right one: the caller compares fingerprints.
+Promises neighbours with exact cosine distances, one row per id whoever writes at the same time, and errors of ours only.
+Knows nothing of ranking, of HTTP, or of whether the table's encoder is the right one: the caller compares fingerprints.
 """
 
 from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -13,22 +14,24 @@ from typing import Any
 import lancedb
 import numpy as np
 import pyarrow as pa
-from lancedb.index import Bitmap, BTree
 from lancedb.query import ColumnOrdering
 
 from serve_app.adapters.lance_table.catalogue import Catalogue
 from serve_app.adapters.lance_table.database import Database, translated
 from serve_app.adapters.lance_table.fields import add_fields, index_fields
 from serve_app.adapters.lance_table.filters import Predicate, ids_are, modality_is, predicate
-from serve_app.adapters.lance_table.handle import CALIBRATION_KEY, TableHandle, TableState, not_ready
+from serve_app.adapters.lance_table.handle import CALIBRATION_KEY, INDEX_KEY, TableHandle, TableState, not_ready
+from serve_app.adapters.lance_table.indexes import build_vector_index, drop_vector_index, nearest_rows, unindexed_rows
 from serve_app.adapters.lance_table.keeping import LanceKeeping
 from serve_app.adapters.lance_table.texts import index_texts, words_query
+from serve_app.adapters.lance_table.upkeep import maintain
 from serve_app.core.columns import QUERY_COLUMN
 from serve_app.core.ranking import empty_calibration
 from serve_app.core.records import (
     calibration_to_json,
     check_ids,
     check_vectors,
+    index_to_json,
     records_to_rows,
     rows_to_documents,
     spread,
@@ -45,16 +48,18 @@ from serve_app.types import (
     FieldSpec,
     Filter,
     FloatMatrix,
+    IndexState,
+    IndexTuning,
     Modality,
     Operator,
     Record,
     StoredDocument,
+    TableHead,
     TableInfo,
     TextIndexSpec,
     TextMatch,
 )
 
-_INDEXES: Mapping[str, Any] = {"id": BTree, "modality": Bitmap}
 _IDS_PER_READ = 1000
 _VIEWS = 8
 
@@ -65,6 +70,7 @@ class LanceTable:
     `uri`: a folder or s3://, gs://, az://. `read_consistency`: how old a view may be; zero looks before every read.
     `fields` are the declared ones, `texts` says how texts are indexed; only a writer has to know either.
     `unread_for`: how long a table that was in service is kept from being dropped.
+    `index_cache_bytes`, `metadata_cache_bytes`: most memory that LanceDB keeps of the table; its own default is 7 GiB.
     Every method raises StorageUnavailable when the storage fails, and FingerprintMismatch on a table that is not ours.
     """
 
@@ -77,15 +83,19 @@ class LanceTable:
         fields: Mapping[str, FieldSpec] = MappingProxyType({}),
         texts: TextIndexSpec | None = None,
         unread_for: timedelta = timedelta(hours=1),
+        *,
+        index_cache_bytes: int | None = None,
+        metadata_cache_bytes: int | None = None,
     ) -> None:
         self._texts = texts or TextIndexSpec()
         self._fields = fields
-        database = Database(uri, storage_options, read_consistency)
+        session = lancedb.Session(index_cache_bytes, metadata_cache_bytes)
+        database = Database(uri, storage_options, read_consistency, session)
         self._catalogue = Catalogue(database, name)
         self._database = database
         self.keeping = LanceKeeping(database, self._catalogue, unread_for)
         self._handle = TableHandle(database, self._catalogue)
-        self._counts: tuple[TableState, Mapping[Modality, int]] | None = None
+        self._described: tuple[TableState, TableInfo] | None = None
         self._views: dict[tuple[str, int | None], LanceTable] = {}
 
     async def info(self) -> TableInfo:
@@ -131,6 +141,15 @@ class LanceTable:
             )
         return self._view(name, None)
 
+    async def head(self) -> TableHead:
+        """What has to be known before a commit; version 0 while there is no table."""
+
+        async def read(table: lancedb.AsyncTable) -> TableHead:
+            state = await self._handle.state(table)
+            return TableHead(state.version, state.identity.fingerprint, state.identity.dimension)
+
+        return await self._handle.run("read", read, lambda: TableHead(0, None, None))
+
     async def maintain(self, keep_versions: timedelta) -> None:
         """Compact, bring the indexes up to date, and drop versions older than `keep_versions`. Readers go on meanwhile.
 
@@ -138,14 +157,53 @@ class LanceTable:
         """
 
         async def work(table: lancedb.AsyncTable) -> None:
-            indexed = {column for index in await table.list_indices() for column in index.columns}
-            for column in _INDEXES.keys() - indexed:
-                await table.create_index(column, config=_INDEXES[column]())
             await index_texts(table, self._texts)
             await index_fields(table, self._fields)
-            await table.optimize(cleanup_older_than=keep_versions)
+            await maintain(table, keep_versions)
 
         await self._handle.run("compacted", work, not_ready)
+
+    async def build_index(self, partitions: int) -> None:
+        """Make the vector index over all rows, in place of the one that is there. Raises NotReady without a table."""
+        await self._handle.run("indexed", lambda table: build_vector_index(table, partitions), not_ready)
+
+    async def drop_index(self) -> None:
+        """Remove the vector index, if there is one. Raises NotReady without a table."""
+        await self._handle.run("indexed", drop_vector_index, not_ready)
+
+    async def store_index(self, state: IndexState) -> None:
+        """Store how the table is searched; makes a new version and rewrites no row. Raises NotReady without a table."""
+        update = {"path": "vector", "metadata": {INDEX_KEY: index_to_json(state)}}
+        await self._handle.run("written", lambda table: table.update_field_metadata(update), not_ready)
+
+    async def used_uris(self, uris: Sequence[str]) -> set[str]:
+        """Those of these URIs that a row points to, of this table, of a snapshot, or of a table beside it."""
+
+        async def read(table: lancedb.AsyncTable) -> set[str]:
+            rows = await table.query().where(lancedb.col("uri").isin(list(uris))).select(["uri"]).to_arrow()
+            return set(rows.column("uri").to_pylist())
+
+        return await self._handle.run("read", read, set[str]) | await self.keeping.kept_uris(uris)
+
+    async def probe(
+        self, vectors: FloatMatrix, modality: Modality, limit: int, tuning: IndexTuning | None
+    ) -> list[list[str]]:
+        """The ids that `nearest` would give with this tuning, or exactly without one."""
+
+        async def search(table: lancedb.AsyncTable) -> pa.Table:
+            def query() -> Any:
+                found = table.query().nearest_to(vectors).column("vector").where(modality_is(modality)).limit(limit)
+                return found.select(["id", "_distance"])
+
+            return await nearest_rows(query, tuning, limit * len(vectors))
+
+        rows = _with_query_index(await self._handle.run("read", search, not_ready))
+        found: list[list[str]] = [[] for _ in vectors]
+        for query, document_id in zip(
+            rows.column(QUERY_COLUMN).to_pylist(), rows.column("id").to_pylist(), strict=True
+        ):
+            found[query].append(document_id)
+        return found
 
     async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]:
         """One entry per id, in order, None where there is no such document. Raises InvalidDocumentId."""
@@ -159,21 +217,23 @@ class LanceTable:
         """For each row of [n, dimension] its `limit` nearest rows of one modality that `where` matches, best first, equals
         by id.
 
-        One scan for all n. Exact: a vector index, should somebody make one, is passed by. Which of several equally near
-        rows make it into the last places is the storage's choice. Raises InvalidVector.
+        One search for all n. By the index, as `store_index` last told, or by reading every vector; either way the distances
+        are those of the raw vectors. Which of several equally near rows make it into the last places is the storage's
+        choice. Raises InvalidVector.
         """
 
         async def search(table: lancedb.AsyncTable) -> pa.Table | None:
-            check_vectors(vectors, (await self._handle.identity(table)).dimension)
+            state = await self._handle.state(table)
+            check_vectors(vectors, state.identity.dimension)
             if limit < 1 or not len(vectors):
                 return None
-            query = table.query().nearest_to(vectors).column("vector").distance_type("cosine")
             of_modality = _both(Compare("modality", Operator.EQ, modality.value), where)
-            return (
-                await query.where(await self._predicate(table, of_modality))
-                .limit(limit)
-                .bypass_vector_index()
-                .to_arrow()
+            matching = await self._predicate(table, of_modality)
+            tuning = state.index.tuning if state.index else None
+            return await nearest_rows(
+                lambda: table.query().nearest_to(vectors).column("vector").where(matching).limit(limit),
+                tuning,
+                limit * len(vectors),
             )
 
         rows: pa.Table | None = await self._handle.run("read", search, lambda: None)
@@ -297,19 +357,21 @@ class LanceTable:
 
     async def _describe(self, table: lancedb.AsyncTable) -> TableInfo:
         state = await self._handle.state(table)
-        if self._counts is None or self._counts[0] is not state:
-            counts = {modality: await table.count_rows(modality_is(modality).to_sql()) for modality in Modality}
-            self._counts = (state, counts)
-        return TableInfo(
-            uri=self._handle.uri,
-            version=state.version,
-            counts=self._counts[1],
-            fingerprint=state.identity.fingerprint,
-            model=state.identity.model,
-            dimension=state.identity.dimension,
-            calibration_version=state.calibration.version,
-            fields=state.fields,
-        )
+        if self._described is None or self._described[0] is not state:
+            index = state.index and replace(state.index, unindexed_rows=await unindexed_rows(table))
+            info = TableInfo(
+                uri=self._handle.uri,
+                version=state.version,
+                counts={modality: await table.count_rows(modality_is(modality).to_sql()) for modality in Modality},
+                fingerprint=state.identity.fingerprint,
+                model=state.identity.model,
+                dimension=state.identity.dimension,
+                calibration_version=state.calibration.version,
+                fields=state.fields,
+                index=index,
+            )
+            self._described = (state, info)
+        return self._described[1]
 
     def _view(self, name: str, pinned: int | None) -> "LanceTable":
         """One for each table and version, so that what it has counted is counted once."""
@@ -319,7 +381,7 @@ class LanceTable:
                 del self._views[next(iter(self._views))]
             view = self._views[name, pinned] = copy(self)
             view._handle = TableHandle(self._database, self._catalogue, name=name, pinned=pinned)
-            view._counts = None
+            view._described = None
         return view
 
     def _no_info(self) -> TableInfo:
@@ -327,10 +389,7 @@ class LanceTable:
 
 
 def _by_query(rows: pa.Table, count: int) -> list[list[StoredDocument]]:
-    """LanceDB names the query of each row, unless there was one query only."""
-    if QUERY_COLUMN not in rows.column_names:
-        rows = rows.append_column(QUERY_COLUMN, pa.array(np.zeros(len(rows), np.int32)))
-    rows = rows.sort_by([(column, "ascending") for column in (QUERY_COLUMN, "_distance", "id")])
+    rows = _with_query_index(rows).sort_by([(column, "ascending") for column in (QUERY_COLUMN, "_distance", "id")])
     pages: list[list[StoredDocument]] = [[] for _ in range(count)]
     for query, row in zip(rows.column(QUERY_COLUMN).to_pylist(), rows_to_documents(rows), strict=True):
         pages[query].append(row)
@@ -339,3 +398,10 @@ def _by_query(rows: pa.Table, count: int) -> list[list[StoredDocument]]:
 
 def _both(left: Filter | None, right: Filter | None) -> Any:
     return And((left, right)) if left and right else left or right
+
+
+def _with_query_index(rows: pa.Table) -> pa.Table:
+    """LanceDB names the query of each row, unless there was one query only."""
+    if QUERY_COLUMN in rows.column_names:
+        return rows
+    return rows.append_column(QUERY_COLUMN, pa.array(np.zeros(len(rows), np.int32)))

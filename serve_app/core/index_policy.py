@@ -1,0 +1,102 @@
+"""Whether a table wants a vector index, which one, and when it has to be made or measured anew. Knows no storage.
+
+Every decision is a pure function of figures: rows, the wanted recall, what a search costs, what changed since. The index is
+scalar quantisation in inverted lists (IVF_SQ). Candidates that it finds are compared again on raw vectors, so what it loses
+are rows that it never looked at; how many lists it reads is measured on the table's own vectors, never guessed.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from serve_app.types import IndexKind, IndexState
+
+RECALL_DEPTH = 10
+"""Recall is measured among so many nearest rows."""
+ROWS_PER_PARTITION = 1024
+MIN_PARTITIONS = 8
+# How many times the wanted results are compared again on raw vectors. Scalar quantisation keeps the order nearly: four is
+# plenty, more is for spaces where many rows are almost equally near.
+REFINES = (2, 4, 8, 16)
+# An exact search that grew by this share since it was timed is timed again; before, it cannot have become much slower.
+RETIME_GROWTH = 0.5
+# Lists that were made for half as many rows, or for twice as many, are too long or too short.
+REBUILD_GROWTH = 2.0
+# The share of time that compaction may take: it rewrites small files together with their larger neighbours, so that its cost
+# grows with the table.
+UPKEEP_SHARE = 0.1
+
+
+class IndexStep(StrEnum):
+    """What upkeep of the index does next."""
+
+    NOTHING = "nothing"
+    TIME_EXACT_SEARCH = "time_exact_search"
+    BUILD = "build"
+    MEASURE = "measure"
+    OPTIMIZE = "optimize"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPolicy:
+    """What is wanted. Tables under `min_rows`, and those that are searched exactly within `exact_search_ms`, get no index.
+
+    Beyond `max_unindexed_share` of all rows an index is brought up to date, after changes to `max_changed_share` of them its
+    recall is measured anew.
+    """
+
+    target_recall: float = 0.95
+    min_rows: int = 10_000
+    exact_search_ms: float = 20.0
+    max_unindexed_share: float = 0.05
+    max_changed_share: float = 0.2
+
+
+def next_step(
+    policy: IndexPolicy, state: IndexState | None, *, rows: int, unindexed_rows: int, changed_rows: int
+) -> IndexStep:
+    """What the index of a table of `rows` needs; `changed_rows` were written or deleted since it was measured."""
+    indexed = state is not None and state.kind is not IndexKind.EXACT
+    if rows < policy.min_rows:
+        # Half, so that a table around the limit is not indexed and unindexed in turn.
+        return IndexStep.DROP if indexed and rows < policy.min_rows // 2 else IndexStep.NOTHING
+    if state is None:
+        return IndexStep.TIME_EXACT_SEARCH
+    changed = max(changed_rows, abs(rows - state.rows))
+    if not indexed:
+        return IndexStep.TIME_EXACT_SEARCH if changed > RETIME_GROWTH * state.rows else IndexStep.NOTHING
+    if not state.built_rows / REBUILD_GROWTH <= rows <= state.built_rows * REBUILD_GROWTH:
+        return IndexStep.BUILD
+    if unindexed_rows > policy.max_unindexed_share * rows:
+        return IndexStep.OPTIMIZE
+    return IndexStep.MEASURE if changed > policy.max_changed_share * state.rows else IndexStep.NOTHING
+
+
+def wants_index(policy: IndexPolicy, exact_ms: float) -> bool:
+    """Whether exact search is too slow. A recall of 1 is promised by exact search alone."""
+    return policy.target_recall < 1 and exact_ms > policy.exact_search_ms
+
+
+def partitions_for(rows: int) -> int:
+    """Lists of an index over so many rows: about a thousand rows each, so that one list is read in a fraction of a ms."""
+    return max(MIN_PARTITIONS, 1 << round(math.log2(max(1, rows / ROWS_PER_PARTITION))))
+
+
+def probe_ladder(partitions: int) -> list[int]:
+    """Numbers of lists to try, from few to all: each is about a half more than the one before."""
+    steps = [max(1, round(partitions * 1.5**-step)) for step in range(32)]
+    return sorted(set(steps))
+
+
+def recall_of(found: Sequence[Sequence[str]], nearest: Sequence[Sequence[str]]) -> float:
+    """The share of the nearest ids that were found, over all queries; 1 where there is nothing to find."""
+    wanted = sum(len(ids) for ids in nearest)
+    hits = sum(len(set(ids) & set(answer)) for ids, answer in zip(nearest, found, strict=True))
+    return hits / wanted if wanted else 1.0
+
+
+def compaction_wait_s(idle_s: float, last_duration_s: float) -> float:
+    """How long to wait until the next compaction: it may take a tenth of the time, however large the table grew."""
+    return max(0.0, last_duration_s / UPKEEP_SHARE - last_duration_s - idle_s)

@@ -1,0 +1,143 @@
+"""Keep the table calibrated, compact and indexed, behind the writers' backs. Knows nothing of documents.
+
+Index builds and calibration never hold writers up: commits of the table are optimistic. Compaction loses to a writer that
+meanwhile changes a row it moves, and leaves its work behind as garbage; so it runs beside writers that only insert, and holds
+back those that update or delete.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from serve_app.core.index_policy import IndexStep, compaction_wait_s
+from serve_app.core.ranking import estimate_calibration, needs_calibration
+from serve_app.errors import CrossmodalError
+from serve_app.ports import MaintainedTable
+from serve_app.services.index_keeper import IndexKeeper
+from serve_app.types import Modality
+
+log = logging.getLogger(__name__)
+
+# A writer that updated or deleted within so many durations of a compaction is likely to do so during the next one.
+LIKELY = 2.0
+# While compaction has to wait for its turn, everything else is looked after so often.
+LOOK_S = 2.0
+
+
+class TableUpkeep:
+    """`wrote` after each commit; everything else happens by itself. `writing`: the lock that the writer holds to commit."""
+
+    def __init__(
+        self,
+        table: MaintainedTable,
+        writing: asyncio.Lock,
+        *,
+        compact_every_commits: int,
+        keep_versions: timedelta,
+        calibration_sample: int,
+        calibration_growth: float,
+        keeper: IndexKeeper,
+    ) -> None:
+        self._table = table
+        self._writing = writing
+        self._compact_every_commits = compact_every_commits
+        self._keep_versions = keep_versions
+        self._calibration_sample = calibration_sample
+        self._calibration_growth = calibration_growth
+        self._keeper = keeper
+        self._counts: Mapping[Modality, int] = {}  # when it was last looked
+        self._written: Counter[Modality] = Counter()  # since then
+        self._commits = 0  # since the last compaction
+        self._changed_rows = 0  # since the index was last measured
+        self._compacted_at = -float("inf")
+        self._compaction_s = 0.0
+        self._touched_at = -float("inf")  # when a row that was there was last updated or deleted
+        self._lost = False  # whether the last compaction lost to a writer
+        self._running: asyncio.Task[None] | None = None
+
+    def wrote(self, rows: Mapping[Modality, int], *, touched: bool) -> None:
+        """A commit stored or deleted so many rows of each modality; `touched`: some of them were there before.
+
+        Starts upkeep where there is something to do.
+        """
+        self._commits += 1
+        if touched:
+            self._touched_at = time.monotonic()
+        self._written.update(rows)
+        self._changed_rows += sum(rows.values())
+        if self._due():
+            self.look()
+
+    def look(self) -> None:
+        """Start upkeep, unless it is under way."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.get_running_loop().create_task(self._run())
+
+    async def settled(self) -> None:
+        """Wait until upkeep has nothing to do."""
+        if self._running is not None:
+            await self._running
+
+    def _due(self) -> bool:
+        """Counting rows after every commit would cost as much as the commit: the changes tell whether it is worth it."""
+        return self._commits >= self._compact_every_commits or any(
+            changed > self._calibration_growth * self._counts.get(modality, 0)
+            for modality, changed in self._written.items()
+        )
+
+    async def _run(self) -> None:
+        try:
+            while await self._turn():
+                pass
+        except CrossmodalError:
+            # The documents are committed; upkeep is tried again after the next commit.
+            log.exception("upkeep of the table failed")
+
+    async def _turn(self) -> bool:
+        """Do what is most due; whether there may be more."""
+        await self._calibrate_if_needed()
+        step = await self._keeper.next_step(self._changed_rows)
+        if step not in {IndexStep.NOTHING, IndexStep.OPTIMIZE}:
+            self._changed_rows = 0
+            await self._keeper.take(step)
+        elif step is IndexStep.OPTIMIZE or self._commits >= self._compact_every_commits:
+            wait_s = compaction_wait_s(time.monotonic() - self._compacted_at, self._compaction_s)
+            await (asyncio.sleep(min(wait_s, LOOK_S)) if wait_s else self._compact())
+        else:
+            return self._due()
+        return True
+
+    async def _calibrate_if_needed(self) -> None:
+        self._written.clear()
+        self._counts = (await self._table.info()).counts
+        present = await self._table.calibration()
+        if needs_calibration(present, self._counts, self._calibration_growth):
+            samples = {each: await self._table.sample(each, self._calibration_sample) for each in Modality}
+            await self._table.store_calibration(estimate_calibration(samples, self._counts, present.version + 1))
+
+    async def _compact(self) -> None:
+        commits, started = self._commits, time.monotonic()
+        try:
+            async with self._room():
+                await self._table.maintain(self._keep_versions)
+        except CrossmodalError:
+            self._lost = True
+            raise
+        self._lost = False
+        self._commits -= commits
+        self._compacted_at = time.monotonic()
+        self._compaction_s = self._compacted_at - started
+
+    @asynccontextmanager
+    async def _room(self) -> AsyncIterator[None]:
+        """Hold writers back if compaction would probably lose to them."""
+        likely = time.monotonic() - self._touched_at < LIKELY * self._compaction_s
+        if self._lost or likely:
+            async with self._writing:
+                yield
+        else:
+            yield

@@ -1,0 +1,221 @@
+"""The keeper of the vector index, on a table whose index finds what it is told to, in the time that it is told to."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serve_app.core.index_policy import IndexPolicy, IndexStep
+from serve_app.core.vectors import unit
+from serve_app.services.index_keeper import IndexKeeper
+from serve_app.services.table_upkeep import TableUpkeep
+from serve_app.types import EncoderCard, FloatMatrix, ImagePreprocessing, IndexKind, IndexTuning, Modality, Record
+from tests.fakes.table import MemoryTable
+
+DIMENSION = 8
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PREPROCESSING = ImagePreprocessing(8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", "shortest", 0)
+ENCODER = EncoderCard("demo", "v1", "f" * 64, DIMENSION, 77, PREPROCESSING, "cpu", "float32", 100.0)
+POLICY = IndexPolicy(target_recall=0.95, min_rows=100, exact_search_ms=20)
+
+
+@dataclass
+class Clock:
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class IndexedTable(MemoryTable):
+    """Its index finds pictures only where `lists_to_pictures` lists are read, everything from `refine` 4 on."""
+
+    def __init__(
+        self, clock: Clock, *, lists_to_pictures: int = 5, exact_ms: float = 90, indexed_ms: float = 8
+    ) -> None:
+        super().__init__()
+        self.clock = clock
+        self.lists_to_pictures = lists_to_pictures
+        self.exact_ms = exact_ms
+        self.indexed_ms = indexed_ms
+        self.built: list[int] = []
+        self.dropped = 0
+        self.maintained = 0
+
+    async def build_index(self, partitions: int) -> None:
+        self.built.append(partitions)
+        self.clock.now_s += 4
+        await super().build_index(partitions)
+
+    async def drop_index(self) -> None:
+        self.dropped += 1
+        await super().drop_index()
+
+    async def maintain(self, keep_versions: timedelta) -> None:
+        self.maintained += 1
+        await super().maintain(keep_versions)
+
+    async def probe(
+        self, vectors: FloatMatrix, modality: Modality, limit: int, tuning: IndexTuning | None
+    ) -> list[list[str]]:
+        self.clock.now_s += (self.exact_ms if tuning is None else self.indexed_ms) / 1000
+        found = await super().probe(vectors, modality, limit, tuning)
+        if tuning is None or (
+            tuning.refine >= 4 and (modality is Modality.TEXT or tuning.nprobes >= self.lists_to_pictures)
+        ):
+            return found
+        return [ids[: limit // 2] for ids in found]
+
+
+def records(count: int, start: int = 0) -> list[Record]:
+    random = np.random.default_rng(start)
+    return [
+        Record(
+            id=f"{place:05}",
+            modality=Modality.IMAGE if place % 2 else Modality.TEXT,
+            uri=None,
+            text=None,
+            content_sha256="0" * 64,
+            metadata={},
+            vector=unit(random.normal(size=DIMENSION).astype(np.float32)),
+            fingerprint=ENCODER.fingerprint,
+        )
+        for place in range(start, start + count)
+    ]
+
+
+async def filled(rows: int = 200, **given: Any) -> IndexedTable:
+    table = IndexedTable(Clock(), **given)
+    await table.create(ENCODER)
+    await table.upsert(records(rows), {}, NOW)
+    return table
+
+
+def keeper_of(table: IndexedTable, policy: IndexPolicy = POLICY) -> IndexKeeper:
+    return IndexKeeper(table, policy, clock=table.clock)
+
+
+async def kept(table: IndexedTable, policy: IndexPolicy = POLICY, changed_rows: int = 0) -> IndexStep:
+    """Take steps until there is nothing to do; returns the first."""
+    keeper = keeper_of(table, policy)
+    first = step = await keeper.next_step(changed_rows)
+    while step is not IndexStep.NOTHING:
+        await keeper.take(step)
+        step = await keeper.next_step(0)
+    return first
+
+
+async def test_a_slow_table_gets_an_index_with_the_fewest_lists_that_reach_the_target() -> None:
+    table = await filled()
+    await kept(table)
+    index = (await table.info()).index
+    assert index is not None
+    assert (index.kind, index.recall, index.partitions, index.build_s) == (IndexKind.IVF_SQ, 1.0, 8, pytest.approx(4))
+    assert index.tuning == IndexTuning(nprobes=5, refine=4)
+    assert (index.search_ms, index.exact_ms) == (pytest.approx(8), pytest.approx(90))
+    assert (index.rows, index.built_rows, index.unindexed_rows) == (200, 200, 0)
+
+
+async def test_a_table_that_is_searched_quickly_enough_gets_none_and_says_why() -> None:
+    table = await filled(exact_ms=12)
+    await kept(table)
+    index = (await table.info()).index
+    assert index is not None
+    assert (index.kind, index.tuning, index.recall) == (IndexKind.EXACT, None, 1.0)
+    assert index.reason == "exact search takes 12.0 ms; an index is made above 20 ms"
+    assert not table.built
+
+
+async def test_a_small_table_is_not_even_timed() -> None:
+    table = await filled(rows=50)
+    assert await kept(table) is IndexStep.NOTHING
+    assert (await table.info()).index is None
+
+
+async def test_an_index_that_cannot_reach_the_target_is_dropped_and_the_reason_kept() -> None:
+    table = await filled(lists_to_pictures=1000)
+    await kept(table)
+    index = (await table.info()).index
+    assert index is not None
+    assert (index.kind, index.tuning) == (IndexKind.EXACT, None)
+    assert index.reason.startswith("an index of 8 lists reached a recall of 0.4")
+    assert table.dropped == 1
+
+
+async def test_an_index_that_would_be_no_faster_is_dropped() -> None:
+    table = await filled(indexed_ms=95)
+    await kept(table)
+    index = (await table.info()).index
+    assert index is not None
+    assert index.kind is IndexKind.EXACT
+    assert "95.0 ms for the wanted recall" in index.reason
+
+
+async def test_who_wants_everything_found_is_searched_exactly() -> None:
+    table = await filled()
+    await kept(table, replace(POLICY, target_recall=1.0))
+    index = (await table.info()).index
+    assert index is not None
+    assert index.kind is IndexKind.EXACT
+    assert not table.built
+
+
+async def test_recall_that_fell_is_tuned_back_without_building_anew() -> None:
+    table = await filled()
+    await kept(table)
+    table.lists_to_pictures = 7
+    assert await kept(table, changed_rows=50) is IndexStep.MEASURE
+    index = (await table.info()).index
+    assert index is not None
+    assert (index.tuning, index.recall) == (IndexTuning(8, 4), 1.0)
+    assert table.built == [8]
+
+
+async def test_recall_that_tuning_cannot_bring_back_has_the_index_built_anew() -> None:
+    table = await filled()
+    await kept(table)
+    table.lists_to_pictures = 1000
+    await kept(table, changed_rows=50)
+    assert table.built == [8, 8]
+    index = (await table.info()).index
+    assert index is not None
+    assert index.kind is IndexKind.EXACT
+
+
+async def test_a_table_that_shrank_to_next_to_nothing_loses_its_index() -> None:
+    table = await filled()
+    await kept(table)
+    await table.delete([record.id for record in records(170)])
+    assert await kept(table) is IndexStep.DROP
+    index = (await table.info()).index
+    assert index is not None
+    assert index.reason == "the table became small"
+
+
+async def test_upkeep_takes_new_rows_into_the_index_and_builds_it_anew_when_the_table_doubled() -> None:
+    table = await filled()
+    await kept(table)
+    upkeep = TableUpkeep(
+        table,
+        asyncio.Lock(),
+        compact_every_commits=2,
+        keep_versions=timedelta(hours=1),
+        calibration_sample=10,
+        calibration_growth=10.0,
+        keeper=keeper_of(table),
+    )
+    await table.upsert(records(30, start=1000), {}, NOW)
+    upkeep.wrote({Modality.TEXT: 15, Modality.IMAGE: 15}, touched=False)
+    await upkeep.settled()
+    index = (await table.info()).index
+    assert index is not None
+    assert (index.unindexed_rows, table.maintained) == (0, 1)
+    await table.upsert(records(300, start=2000), {}, NOW)
+    upkeep.look()
+    await upkeep.settled()
+    index = (await table.info()).index
+    assert index is not None
+    assert (index.built_rows, len(table.built)) == (530, 2)
