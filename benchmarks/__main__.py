@@ -16,7 +16,13 @@ from collections.abc import Sequence
 from benchmarks.reporting import FOLDER, as_markdown
 
 # In process first: what the others are measured against.
-ORDER = ("encoder", "memory", "http_load", "hops", "scaling", "overload", "peers", "retrieval", "writes", "churn")
+ORDER = (
+    *("ranking", "encoder", "memory", "http_load", "hops", "scaling", "overload", "peers"),
+    *("retrieval", "writes", "churn"),
+)
+
+# Reports beyond those that are called like their benchmark.
+ALSO = ("ranking_candidates", "ranking_refusal", "gpu")
 
 
 def commands(names: Sequence[str]) -> list[list[str]]:
@@ -26,7 +32,7 @@ def commands(names: Sequence[str]) -> list[list[str]]:
 
 def table() -> str:
     """All reports that lie in var/benchmarks, each with its machine and versions."""
-    reports = [FOLDER / f"{name}.json" for name in (*ORDER, "gpu")]
+    reports = [FOLDER / f"{name}.json" for name in (*ORDER, *ALSO)]
     return "\n".join(as_markdown(json.loads(path.read_text(encoding="utf-8"))) for path in reports if path.exists())
 
 

@@ -265,8 +265,13 @@ class SearchConfig(Section):
     """Ranking, and the bounds of a search."""
 
     max_limit: int = Field(default=200, ge=1, description="Most results of one search.")
+    max_window: int = Field(
+        default=800, ge=1, description="How deep the order may be paged: `offset` and `limit` of a search together."
+    )
     candidates: int = Field(
-        default=100, ge=1, description="Least candidates taken from each modality before they are ranked together."
+        default=100,
+        ge=1,
+        description="Rows of each modality among which the first `candidates / 2` places are decided; deeper ones among more.",
     )
     calibration_sample: int = Field(
         default=2048, ge=2, description="Vectors of each modality from which its mean is estimated."
@@ -298,6 +303,7 @@ class HttpConfig(Section):
 
     max_body_bytes: int = Field(default=32_000_000, ge=1, description="Largest body of a request.")
     max_documents: int = Field(default=256, ge=1, description="Most documents in one POST /v1/documents.")
+    max_searches: int = Field(default=64, ge=1, description="Most searches in one POST /v1/search:batch.")
     max_listed_documents: int = Field(
         default=1000, ge=1, description="Most documents in one answer of GET /v1/documents, and ids of one deletion."
     )

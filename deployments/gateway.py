@@ -53,6 +53,7 @@ class Gateway:
                 self._retrieval,
                 max_characters=config.text.max_characters,
                 max_limit=config.search.max_limit,
+                max_window=config.search.max_window,
                 fields=declared_fields(config.table),
             ),
             documents=DocumentService(
@@ -78,6 +79,7 @@ class Gateway:
                 max_body_bytes=config.http.max_body_bytes,
                 max_documents=config.http.max_documents,
                 max_limit=config.search.max_limit,
+                max_searches=config.http.max_searches,
                 max_listed_documents=config.http.max_listed_documents,
                 max_embeddings=config.http.max_embeddings,
                 max_embedded_pictures=config.http.max_embedded_pictures,

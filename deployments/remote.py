@@ -54,10 +54,10 @@ class Target:
         self._handle = handle
         self._calls = calls
 
-    async def call(self, method: str, *arguments: Any) -> Any:
+    async def call(self, method: str, *arguments: Any, large: bool = False) -> Any:
         """The method's result. Raises errors of serve_app.errors only; waits out the death of a replica."""
         handle = self._handle.options(method_name=method)
-        if method in LARGE:
+        if large or method in LARGE:
             handle = handle.options(_by_reference=True)
         deadline = time.monotonic() + self._calls.retry_for_s
         pause_s = FIRST_PAUSE_S
@@ -73,17 +73,17 @@ class Target:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    def coalesced(self, method: str) -> Batcher[Any, Any]:
-        """Calls of a method that takes one list and returns one of the same length."""
-        return self._batcher(method, self._calls.max_batch_size, self._calls.max_in_flight)
+    def coalesced(self, method: str, *, large: bool = False) -> Batcher[Any, Any]:
+        """Calls of a method that takes one list and returns one of the same length. `large`: as those in LARGE travel."""
+        return self._batcher(method, self._calls.max_batch_size, self._calls.max_in_flight, large)
 
     def coalesced_files(self, method: str) -> Batcher[Any, Any]:
         """The same for items of megabytes each: fewer in a call, more calls side by side."""
         return self._batcher(method, self._calls.max_pictures_per_call, self._calls.max_picture_calls)
 
-    def _batcher(self, method: str, max_batch_size: int, max_in_flight: int) -> Batcher[Any, Any]:
+    def _batcher(self, method: str, max_batch_size: int, max_in_flight: int, large: bool = False) -> Batcher[Any, Any]:
         async def run(items: Sequence[Any]) -> Sequence[Any]:
-            results: Sequence[Any] = await self.call(method, items)
+            results: Sequence[Any] = await self.call(method, items, large=large)
             return results
 
         return Batcher(
@@ -185,10 +185,18 @@ class RemoteRetriever:
     def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig) -> None:
         self._target = Target(handle, calls)
         self._queries: Batcher[VectorQuery, SearchPage | ItemFailure] = self._target.coalesced("search")
+        self._with_vectors: Batcher[VectorQuery, SearchPage | ItemFailure] = self._target.coalesced(
+            "search", large=True
+        )
         self._ids: Batcher[str, StoredDocument | None] = self._target.coalesced("get")
 
     async def search(self, queries: Sequence[VectorQuery]) -> list[SearchPage | ItemFailure]:
-        return await self._queries.submit_all(queries)
+        # Pages with vectors are large: searches that ask for some travel apart from those that do not.
+        large = [query for query in queries if query.vectors]
+        small = [query for query in queries if not query.vectors]
+        pages = await asyncio.gather(self._with_vectors.submit_all(large), self._queries.submit_all(small))
+        of_large, of_small = iter(pages[0]), iter(pages[1])
+        return [next(of_large if query.vectors else of_small) for query in queries]
 
     async def get(self, ids: Sequence[str], min_table_version: int = 0) -> list[StoredDocument | None]:
         if min_table_version:

@@ -33,6 +33,7 @@ class Ranking(StrEnum):
 
     CALIBRATED = "calibrated"
     COSINE = "cosine"
+    HYBRID = "hybrid"
 
 
 class UpsertStatus(StrEnum):
@@ -341,18 +342,37 @@ class RawVectorQuery:
     modality: Modality
 
 
-Query: TypeAlias = TextQuery | PictureQuery | DocumentQuery | RawVectorQuery
+SimpleQuery: TypeAlias = TextQuery | PictureQuery | DocumentQuery | RawVectorQuery
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedQuery:
+    """A part of a composed query. A negative weight leads away from it."""
+
+    query: SimpleQuery
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedQuery:
+    """Several queries at once: the weighted sum of their vectors. Documents among them are left out of the answer."""
+
+    parts: tuple[WeightedQuery, ...]
+
+
+Query: TypeAlias = SimpleQuery | ComposedQuery
 
 
 class Include(StrEnum):
     """What costs extra, and comes with a document only where it is asked for."""
 
     URL = "url"  # a signed address of the picture, good for a short while
+    VECTOR = "vector"
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """`ranking` None: calibrated where more than one modality can be returned, cosine otherwise."""
+    """`ranking` None: calibrated where more than one modality can be returned, or a confidence is asked for; else cosine."""
 
     query: Query
     limit: int = 10
@@ -362,22 +382,36 @@ class SearchRequest:
     as_of: str | None = None  # the name of a snapshot, or an ISO 8601 time: search what the table held then
     where: Filter | None = None
     include: tuple[Include, ...] = ()
+    offset: int = 0  # results to pass over
+    min_score: float | None = None
+    min_confidence: float | None = None  # 0 to 1
+    diversity: float = 0.0  # 0: the best as they come; 1: the most different ones
 
 
 @dataclass(frozen=True, slots=True)
 class VectorQuery:
-    """What the Retriever is asked: a unit vector, what it was made of, and what may come back."""
+    """What the Retriever is asked: a unit vector, what it was made of, and what may come back.
+
+    `made_of`: of the raw vectors of which modalities this one is a sum, with what weights, in units of the sum's length; a
+    plain query is ((its modality, 1.0),). `words`: the query's own, for the ranking `hybrid`.
+    """
 
     vector: FloatVector
     fingerprint: str
-    modality: Modality
+    made_of: tuple[tuple[Modality, float], ...]
     modalities: tuple[Modality, ...]
     limit: int
     ranking: Ranking | None = None
-    exclude_id: str | None = None
+    exclude_ids: tuple[str, ...] = ()
+    where: Filter | None = None  # checked against the declared fields
     min_table_version: int = 0
     as_of: str | None = None
-    where: Filter | None = None  # checked against the declared fields
+    offset: int = 0
+    min_score: float | None = None
+    min_confidence: float | None = None
+    diversity: float = 0.0
+    words: str | None = None
+    vectors: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,11 +424,16 @@ class TextMatch:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A result. `score`: higher is better. `confidence`: share of unrelated pairs that score lower; None for cosine."""
+    """A result. `score`: higher is better; its unit is that of the ranking (core.ranking).
+
+    `confidence`: how likely it is that none of the rows searched would score as high if nothing among them had to do with
+    the query; None where the table has too little to tell. `vector`: the raw one, where asked for.
+    """
 
     document: Document
     score: float
     confidence: float | None
+    vector: FloatVector | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -479,7 +518,7 @@ class ClassifyAnswer:
 
 @dataclass(frozen=True, slots=True)
 class PairScores:
-    """Mean and standard deviation of the calibrated scores of unrelated pairs (query modality, document modality)."""
+    """Mean and standard deviation of the centred cosines of unrelated pairs (query modality, document modality)."""
 
     mean: float
     std: float
@@ -487,7 +526,7 @@ class PairScores:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The mean vector of each modality (not of unit length) and the scores of unrelated pairs; see core.ranking."""
+    """The mean vector of each modality (not of unit length) and the spread of unrelated pairs; see core.ranking."""
 
     version: int  # counts up with each estimate; 0 is the empty calibration
     row_counts: Mapping[Modality, int]  # rows of each modality when it was estimated

@@ -1,4 +1,4 @@
-"""The command line `crossmodal`: serve, add, search, delete, status, snapshot, table. Each works over HTTP, by the client.
+"""The command line `crossmodal`: serve, add, search, evaluate, delete, status, snapshot, table. Each works over HTTP.
 
 Only typer and rich are imported here, so that `--help` comes at once; each command imports the rest when it runs.
 """
@@ -7,6 +7,7 @@ import typer
 
 from serve_app.cli.add import add
 from serve_app.cli.delete import delete
+from serve_app.cli.evaluate import evaluate
 from serve_app.cli.keeping import snapshot, table
 from serve_app.cli.search import search
 from serve_app.cli.serve import serve
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(add)
 app.command()(search)
+app.command()(evaluate)
 app.command()(delete)
 app.command()(status)
 app.add_typer(snapshot, name="snapshot")

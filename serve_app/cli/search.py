@@ -1,11 +1,11 @@
 """`crossmodal search`: words, a picture or a document's id in; a table, JSON or a contact sheet out."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from serve_app.contact_sheet import Cell
 
 THUMBNAIL_PX = 256
+# Of words to lead away from, beside 1 for what is looked for: enough to turn, not to flee.
+LESS = -0.5
 
 
 def search(
@@ -28,8 +30,16 @@ def search(
     modality: Annotated[
         list[str] | None, typer.Option("--modality", help="Only text, image or image_text; may be repeated.")
     ] = None,
-    ranking: Annotated[str | None, typer.Option("--ranking", help="calibrated or cosine.")] = None,
+    ranking: Annotated[str | None, typer.Option("--ranking", help="calibrated, cosine or hybrid.")] = None,
     filter_: Filter = None,
+    less: Annotated[list[str] | None, typer.Option("--less", help="Lead away from these words; repeatable.")] = None,
+    offset: Annotated[int, typer.Option("--offset", min=0, help="Results to pass over.")] = 0,
+    confidence: Annotated[
+        float | None, typer.Option("--confidence", min=0, max=1, help="Leave out what is less sure, such as 0.9.")
+    ] = None,
+    diversity: Annotated[
+        float, typer.Option("--diversity", min=0, max=1, help="Above 0, look-alikes of better results make room.")
+    ] = 0.0,
     as_of: Annotated[
         str | None, typer.Option("--as-of", help="A snapshot's name or an ISO time: search what was there then.")
     ] = None,
@@ -40,19 +50,20 @@ def search(
     open_sheet: Annotated[bool, typer.Option("--open", help="Show the contact sheet in the system's viewer.")] = False,
     url: Url = None,
 ) -> None:
-    """Search by words, by a picture, or by a stored document."""
+    """Search by words, by a picture, by a stored document, or by several of them at once."""
     if open_sheet and sheet is None:
         raise typer.BadParameter("--open shows the sheet that --sheet saves", param_hint="--open")
     with plain_failures(), open_client(url, retries=2) as client:
+        options: dict[str, Any] = {"min_confidence": confidence, "offset": offset or None}
+        options |= {"diversity": diversity or None}
         answer = client.search(
-            " ".join(words) if words else None,
-            image=image,
-            like=like,
+            **_question(" ".join(words or ()), image, like, less or ()),
             modalities=modality or (),
             limit=limit,
             ranking=ranking,
             where=read_filter(filter_),
             as_of=as_of,
+            **{name: value for name, value in options.items() if value is not None},
         )
         if as_json:
             # Not through rich: it would wrap long lines and break them.
@@ -65,10 +76,22 @@ def search(
                 typer.launch(str(sheet))
 
 
+def _question(words: str, image: Path | None, like: str | None, less: Sequence[str]) -> dict[str, Any]:
+    """The query as the client takes it: the one thing that was given, or the sum of several."""
+    from serve_app.client.encoder import picture_field
+
+    if not less and sum((bool(words), image is not None, like is not None)) <= 1:
+        return {"text": words or None, "image": image, "like": like}
+    parts: list[dict[str, Any]] = [{"text": words}] if words else []
+    parts += [{"image": picture_field(image)}] if image is not None else []
+    parts += [{"document_id": like}] if like is not None else []
+    return {"all_of": [*parts, *({"text": each, "weight": LESS} for each in less)]}
+
+
 def _show(answer: "SearchResults") -> None:
     console = stdout()
     if not answer.results:
-        console.print("nothing found: the table holds no document of these modalities")
+        console.print("nothing found: no document of these modalities is there, or none is good enough")
         return
     console.print(results_table(answer))
     took = ", ".join(f"{step} {took_ms:.0f} ms" for step, took_ms in answer.took_ms.items())

@@ -3,7 +3,7 @@
 Answers are read by name: a key that this version does not know is left aside, so that a newer service can say more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -57,9 +57,9 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """One result. `score`: higher is better. `confidence`: 0 to 1, None for cosine.
+    """One result. `score`: higher is better. `confidence`: 0 to 1, None where the service cannot know.
 
-    `content_url` and `thumbnail_url` are paths of the service; `url` is a whole address, where it was asked for.
+    `content_url` and `thumbnail_url` are paths of the service; `url`, a whole address, and `vector` are there where asked for.
     """
 
     id: str
@@ -73,6 +73,7 @@ class SearchResult:
     content_url: str | None = None
     thumbnail_url: str | None = None
     url: str | None = None
+    vector: Sequence[float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from serve_app.client.answers import (
 )
 from serve_app.client.encoder import classify_request, embeddings_request, read_classification, read_embeddings
 from serve_app.client.transport import Transport
-from serve_app.errors import CrossmodalError, InvalidRequest, NotReady
+from serve_app.errors import CrossmodalError, InvalidRequest, NotReady, error_of
 
 POLL_S = 0.5
 READINESS_TIMEOUT_S = 15.0
@@ -98,18 +98,22 @@ class Client:
         limit: int = 10,
         ranking: str | None = None,
         where: Mapping[str, Any] | None = None,
+        all_of: Sequence[Mapping[str, Any]] = (),
         as_of: str | None = None,
         include: Sequence[str] = (),
+        **options: Any,
     ) -> SearchResults:
-        """Search by exactly one of: words, a picture, the id of a stored document, a vector of the service's encoder.
+        """Search by exactly one of: words, a picture, the id of a stored document, a vector of the service's encoder, or
+        several of them, as the service's JSON has them: `all_of=[{"text": "boat"}, {"text": "night", "weight": -1}]`.
 
         `modalities`: what may come back (text, image, image_text), all when empty. `where`: a filter, such as {"field":
         "price", "lt": 20}, see docs/filters.md. `as_of`: the name of a snapshot, or an ISO 8601 time, to search what the
-        table held then. `include`: `url` for addresses of pictures that a browser can fetch for a short while. Raises
-        InvalidRequest and its kinds, SnapshotNotFound.
+        table held then. `include`: `url` for addresses of pictures that a browser can fetch for a short while, `vector`.
+        `options`: any other field of POST /v1/search, such as offset, min_confidence, diversity. Raises InvalidRequest and its
+        kinds, SnapshotNotFound.
         """
-        query = _query(text, image, like, vector, vector_modality)
-        options: dict[str, Any] = {"limit": limit}
+        query = _query(text, image, like, vector, vector_modality, all_of)
+        options = {"limit": limit, **options}
         if modalities:
             options["modalities"] = list(modalities)
         if ranking is not None:
@@ -128,6 +132,17 @@ class Client:
         image_part = ("image", picture_bytes(image), "application/octet-stream")
         files = [("request", request_part), ("image", image_part)]
         return _results(self._transport.json("POST", "/v1/search", files=files))
+
+    def search_many(self, searches: Sequence[Mapping[str, Any]]) -> list[SearchResults | CrossmodalError]:
+        """Several searches in one round trip, each as the JSON of POST /v1/search: {"query": {"text": ...}, "limit": 5}.
+
+        One that fails is the error in its place. Raises InvalidRequest where the whole has the wrong shape.
+        """
+        payload = self._transport.json("POST", "/v1/search:batch", json={"searches": list(searches)})
+        return [
+            error_of(str(each["error"]["code"]), str(each["error"]["message"])) if "error" in each else _results(each)
+            for each in payload.get("answers", ())
+        ]
 
     def embed(self, texts: Sequence[str] = (), *, images: Sequence[ImageSource] = ()) -> Embeddings:
         """Unit vectors of texts, then of pictures, in one request that nothing stores.
@@ -276,8 +291,11 @@ def _query(
     like: str | None,
     vector: Sequence[float] | None,
     vector_modality: str,
+    all_of: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     asked: dict[str, Any] = {}
+    if all_of:
+        asked["all_of"] = list(all_of)
     if text is not None:
         asked["text"] = text
     if image is not None:
@@ -287,7 +305,7 @@ def _query(
     if vector is not None:
         asked["vector"] = list(vector)
     if len(asked) != 1:
-        raise InvalidRequest("a search takes exactly one of words, a picture, a document's id and a vector")
+        raise InvalidRequest("a search takes exactly one of words, a picture, a document's id, a vector and all_of")
     return {**asked, "modality": vector_modality} if vector is not None else asked
 
 

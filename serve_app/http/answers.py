@@ -139,9 +139,13 @@ class ResultOut(AnswerModel):
 
     id: str
     modality: Modality
-    score: float = Field(description="Higher is better; comparable within one answer.")
+    score: float = Field(
+        description="Higher is better. `calibrated`: standard deviations above the mean of unrelated pairs; `cosine`: the "
+        "cosine; `hybrid`: a sum of reciprocal ranks."
+    )
     confidence: float | None = Field(
-        description="Between 0 and 1: the share of unrelated pairs that score lower. Null with the ranking `cosine`."
+        description="0 to 1: the chance that, were nothing in the table related to the query, all of it would score lower. "
+        "Null where the table holds no documents of the query's kind to know that from."
     )
     text: str | None
     uri: str | None
@@ -150,6 +154,7 @@ class ResultOut(AnswerModel):
     content_url: str | None
     thumbnail_url: str | None
     url: str | None = Field(description=URL_DESCRIPTION)
+    vector: tuple[float, ...] | None = Field(description="Of unit length; null unless asked for with `include`.")
 
 
 class TookMs(AnswerModel):
@@ -169,6 +174,12 @@ class SearchOut(AnswerModel):
     table_version: int
     truncated: bool = Field(description="The query's text was longer than the encoder reads.")
     took_ms: TookMs
+
+
+class SearchesOut(AnswerModel):
+    """What was found by each search, in the order of the request. Encoding and retrieving took as long for all together."""
+
+    answers: tuple[SearchOut | FailedItem, ...]
 
 
 # --- the service ----------------------------------------------------------------------------------------------------
@@ -342,6 +353,20 @@ def _result_out(hit: Hit, addresses: Addresses, urls: Mapping[str, str]) -> Resu
         content_url=addresses.content(document),
         thumbnail_url=addresses.thumbnail(document),
         url=urls.get(document.uri or ""),
+        vector=None if hit.vector is None else tuple(hit.vector.tolist()),
+    )
+
+
+def searches_out(
+    answers: Sequence[SearchAnswer | CrossmodalError], addresses: Addresses, total_ms: float
+) -> SearchesOut:
+    return SearchesOut(
+        answers=tuple(
+            FailedItem(error=ItemErrorDetail(code=each.code, message=each.message))
+            if isinstance(each, CrossmodalError)
+            else search_out(each, addresses, total_ms)
+            for each in answers
+        )
     )
 
 

@@ -40,9 +40,9 @@ def create_app(
 ) -> Starlette:
     """The HTTP contract over these services."""
     limits = limits or HttpLimits()
-    models = RequestModels(limits.max_documents, limits.max_limit, limits.max_listed_documents)
+    models = RequestModels(limits.max_documents, limits.max_listed_documents)
     operations = [
-        *search_operations(search, models, limits),
+        *search_operations(search, limits),
         *document_operations(documents, models, limits),
         *encoder_operations(embeddings, classify, limits),
         *keeping_operations(keeping),

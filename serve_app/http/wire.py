@@ -22,26 +22,11 @@ from pydantic import (
 )
 
 from serve_app.errors import InvalidPicture, InvalidRequest, PictureTooLarge
-from serve_app.http.filter_wire import DeletionIn, FilterIn
+from serve_app.http.filter_wire import DeletionIn
 from serve_app.http.wire_model import WireModel as WireModel
 from serve_app.http.wire_model import exactly_one_of as exactly_one_of
-from serve_app.types import (
-    DocumentInput,
-    DocumentQuery,
-    Include,
-    InlinePicture,
-    Modality,
-    Picture,
-    PictureQuery,
-    PictureUri,
-    Query,
-    Ranking,
-    RawVectorQuery,
-    SearchRequest,
-    TextQuery,
-)
+from serve_app.types import DocumentInput, InlinePicture, Picture, PictureUri
 
-MAX_VECTOR_LENGTH = 16_384
 MAX_URI_CHARACTERS = 4096
 MAX_FIELDS = 64
 
@@ -172,111 +157,6 @@ class FormDocumentsIn(RootModel[tuple[FormDocumentIn, ...]]):
     model_config = ConfigDict(frozen=True, strict=True)
 
 
-# --- search ---------------------------------------------------------------------------------------------------------
-
-
-class TextQueryIn(WireModel):
-    """What is searched, in words."""
-
-    text: str = Field(examples=["two red boats at night"])
-
-    def to_query(self, max_picture_bytes: int) -> Query:  # noqa: ARG002
-        return TextQuery(self.text)
-
-
-class ImageQueryIn(WireModel):
-    """What looks or reads like this picture."""
-
-    image: ImageIn
-
-    def to_query(self, max_picture_bytes: int) -> Query:
-        return PictureQuery(self.image.to_picture(max_picture_bytes))
-
-
-class DocumentQueryIn(WireModel):
-    """More like this document, which is left out of the answer."""
-
-    document_id: str
-
-    def to_query(self, max_picture_bytes: int) -> Query:  # noqa: ARG002
-        return DocumentQuery(self.document_id)
-
-
-class VectorQueryIn(WireModel):
-    """A vector made by the same encoder; it need not be of unit length."""
-
-    vector: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], FailFast()] = Field(
-        min_length=1, max_length=MAX_VECTOR_LENGTH
-    )
-    modality: Modality = Field(description="What the vector was made of.")
-
-    def to_query(self, max_picture_bytes: int) -> Query:  # noqa: ARG002
-        return RawVectorQuery(self.vector, self.modality)
-
-
-QueryIn = Annotated[
-    Annotated[TextQueryIn, Tag("<text>")]
-    | Annotated[ImageQueryIn, Tag("<image>")]
-    | Annotated[DocumentQueryIn, Tag("<document_id>")]
-    | Annotated[VectorQueryIn, Tag("<vector>")],
-    exactly_one_of("text", "image", "document_id", "vector"),
-]
-
-
-class SearchOptionsIn(WireModel):
-    """How to search, without what."""
-
-    modalities: Annotated[tuple[Modality, ...], FailFast()] = Field(
-        default=tuple(Modality), min_length=1, max_length=16, description="What may be found."
-    )
-    limit: int = Field(default=10, ge=1, description="Most results.")
-    ranking: Ranking | None = Field(
-        default=None,
-        description="`calibrated` where more than one modality can be returned, else `cosine`, unless said.",
-    )
-
-    filter: FilterIn | None = Field(
-        default=None,
-        description="Which documents may be found.",
-        examples=[{"field": "price", "lt": 20}],
-    )
-
-    min_table_version: int = Field(
-        default=0, ge=0, description="That of a write: the search sees it, whichever replica answers."
-    )
-    as_of: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=64,
-        description="The name of a snapshot, or an ISO 8601 time: search what the table held then.",
-        examples=["before-the-import", "2026-11-24T18:00:00Z"],
-    )
-
-    include: Annotated[tuple[Include, ...], FailFast()] = Field(
-        default=(),
-        max_length=8,
-        description="`url`: with each picture an address that a browser can fetch for a short while.",
-    )
-
-    def to_request(self, query: Query) -> SearchRequest:
-        return SearchRequest(
-            query=query,
-            limit=self.limit,
-            modalities=tuple(dict.fromkeys(self.modalities)),
-            ranking=self.ranking,
-            where=None if self.filter is None else self.filter.to_filter(),
-            min_table_version=self.min_table_version,
-            as_of=self.as_of,
-            include=self.include,
-        )
-
-
-class SearchIn(SearchOptionsIn):
-    """A search."""
-
-    query: QueryIn
-
-
 # --- bounds from the configuration ----------------------------------------------------------------------------------
 
 
@@ -285,19 +165,14 @@ class RequestModels:
 
     documents: type[DocumentsIn]
     form_documents: type[FormDocumentsIn]
-    search: type[SearchIn]
-    search_options: type[SearchOptionsIn]
     deletion: type[DeletionIn]
 
-    def __init__(self, max_documents: int, max_limit: int, max_deleted_ids: int) -> None:
+    def __init__(self, max_documents: int, max_deleted_ids: int) -> None:
         bounds = Field(min_length=1, max_length=max_documents)
         self.documents = bounded(DocumentsIn, documents=(Annotated[tuple[DocumentIn, ...], FailFast()], bounds))
         self.form_documents = bounded(FormDocumentsIn, root=(Annotated[tuple[FormDocumentIn, ...], FailFast()], bounds))
         ids = Field(default=None, min_length=1, max_length=max_deleted_ids)
         self.deletion = bounded(DeletionIn, ids=(tuple[str, ...] | None, ids))
-        limit = Field(default=min(10, max_limit), ge=1, le=max_limit, description="Most results.")
-        self.search = bounded(SearchIn, limit=(int, limit))
-        self.search_options = bounded(SearchOptionsIn, limit=(int, limit))
 
 
 Model = TypeVar("Model", bound=BaseModel)

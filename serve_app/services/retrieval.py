@@ -1,18 +1,23 @@
 """Search the one table and rank what it gives. Knows nothing of models: queries are vectors already."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from serve_app.core.failures import failure_of
-from serve_app.core.ranking import effective_ranking, rank
-from serve_app.errors import CrossmodalError, FingerprintMismatch, InvalidVector
+from serve_app.core.ordering import Candidates, effective_ranking, level_of, page
+from serve_app.core.ranking import aim, centred_query, pair_of
+from serve_app.errors import CrossmodalError, FingerprintMismatch, InvalidRequest, InvalidVector
 from serve_app.ports import DocumentTable
 from serve_app.services.views import views_of
 from serve_app.types import (
+    Calibration,
     Document,
     Filter,
+    FloatVector,
     ItemFailure,
     Modality,
     Ranking,
@@ -22,9 +27,38 @@ from serve_app.types import (
     VectorQuery,
 )
 
+Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One read of the table that several queries share."""
+
+    modality: Modality
+    where: Filter | None
+    rows: int  # of the queries' level, without what they exclude
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A state of the table, and what ranks its rows."""
+
+    table: DocumentTable
+    info: TableInfo
+    calibration: Calibration
+
+    def ranking(self, query: VectorQuery) -> Ranking:
+        return effective_ranking(query, self.info.counts)
+
+    def modalities(self, query: VectorQuery) -> list[Modality]:
+        """Those that the query may find and the table has."""
+        return [each for each in query.modalities if self.info.counts.get(each, 0)]
+
 
 class RetrievalService:
-    """Per modality one read of the table for all queries of a call, then one exact ranking per query."""
+    """One read of the table for all queries of a call that can share it, then one exact ranking for each query."""
 
     def __init__(self, table: DocumentTable, *, candidates: int) -> None:
         self._table = table
@@ -38,25 +72,6 @@ class RetrievalService:
             answers = await self._search_view(view.table, [queries[place] for place in view.places])
             results.update(zip(view.places, answers, strict=True))
         return [results[place] for place in range(len(queries))]
-
-    async def _search_view(
-        self, table: DocumentTable, queries: Sequence[VectorQuery]
-    ) -> list[SearchPage | ItemFailure]:
-        info = await table.info()
-        failures = [_failure(query, info) for query in queries]
-        asked = [at for at, failure in enumerate(failures) if failure is None]
-        found = await self._candidates_of(table, [queries[at] for at in asked], info)
-        calibration = await table.calibration()
-        pages: list[SearchPage | ItemFailure | None] = list(failures)
-        for at, candidates in zip(asked, found, strict=True):
-            ranking = effective_ranking(queries[at], info.counts)
-            pages[at] = SearchPage(
-                hits=rank(queries[at], candidates, ranking, calibration),
-                ranking=ranking,
-                table_version=info.version,
-                calibration_version=calibration.version if ranking is Ranking.CALIBRATED else None,
-            )
-        return [page for page in pages if page is not None]
 
     async def get(self, ids: Sequence[str], min_table_version: int = 0) -> list[StoredDocument | None]:
         """The rows with these ids, None where there is none; of that version or a later one. Raises StaleTable."""
@@ -72,27 +87,123 @@ class RetrievalService:
         """The state of the table as this reader sees it."""
         return await self._table.info()
 
-    async def _candidates_of(
-        self, table: DocumentTable, queries: Sequence[VectorQuery], info: TableInfo
-    ) -> list[list[StoredDocument]]:
-        found: list[list[StoredDocument]] = [[] for _ in queries]
+    async def _search_view(
+        self, table: DocumentTable, queries: Sequence[VectorQuery]
+    ) -> list[SearchPage | ItemFailure]:
+        """The queries of one state of the table."""
+        view = _View(table, await table.info(), await table.calibration())
+        failures = [_failure(query, view) for query in queries]
+        asked = [query for query, failure in zip(queries, failures, strict=True) if failure is None]
+        found = iter(await self._candidates_of(asked, view))
+        return [
+            failure or self._page(query, next(found), view) for query, failure in zip(queries, failures, strict=True)
+        ]
 
-        async def look(modality: Modality, where: Filter | None) -> None:
-            asking = [at for at, query in enumerate(queries) if modality in query.modalities and query.where == where]
-            if not asking or not info.counts.get(modality, 0):
-                return
-            # One more than asked for: the document that the query came from may be among them.
-            limit = max(self._candidates, *(queries[at].limit + 1 for at in asking))
-            vectors = np.stack([queries[at].vector for at in asking])
-            for at, rows in zip(asking, await table.nearest(vectors, modality, limit, where), strict=True):
-                found[at].extend(rows)
+    def _page(self, query: VectorQuery, found: Candidates | ItemFailure, view: _View) -> SearchPage | ItemFailure:
+        if isinstance(found, ItemFailure):
+            return found
+        ranking = view.ranking(query)
+        return SearchPage(
+            hits=page(query, found, ranking, view.calibration, self._candidates),
+            ranking=ranking,
+            table_version=view.info.version,
+            calibration_version=view.calibration.version if ranking is not Ranking.COSINE else None,
+        )
 
-        filters = dict.fromkeys(query.where for query in queries)
-        await asyncio.gather(*(look(modality, where) for modality in Modality for where in filters))
+    async def _candidates_of(self, queries: Sequence[VectorQuery], view: _View) -> list[Candidates | ItemFailure]:
+        near, by_words = await asyncio.gather(self._nearest(queries, view), self._matching(queries, view))
+        results: list[Candidates | ItemFailure] = []
+        for query, lists, matching in zip(queries, near, by_words, strict=True):
+            nearest = {each: rows for each, rows in lists.items() if not isinstance(rows, ItemFailure)}
+            failures = [each for each in (*lists.values(), matching) if isinstance(each, ItemFailure)]
+            if failures or isinstance(matching, ItemFailure):
+                results.append(failures[0])
+                continue
+            wanted = level_of(query, self._candidates).rows
+            # A filter may leave few rows; where they fill the candidates, the whole modality is the safe guess.
+            searched = sum(
+                len(rows) if len(rows) < wanted else view.info.counts.get(each, 0) for each, rows in nearest.items()
+            )
+            results.append(Candidates(nearest, matching, searched))
+        return results
+
+    async def _nearest(
+        self, queries: Sequence[VectorQuery], view: _View
+    ) -> list[dict[Modality, Sequence[StoredDocument] | ItemFailure]]:
+        """For each query the rows that lie nearest to where it aims, in each modality that it may find."""
+        asked = [(at, modality) for at, query in enumerate(queries) for modality in view.modalities(query)]
+
+        def read_of(item: tuple[int, Modality]) -> _Read:
+            query = queries[item[0]]
+            return _Read(item[1], query.where, level_of(query, self._candidates).rows)
+
+        async def look(read: _Read, items: Sequence[tuple[int, Modality]]) -> list[list[StoredDocument] | ItemFailure]:
+            # What a query excludes may be among the nearest, and must not cost it a candidate.
+            rows = read.rows + max(len(queries[at].exclude_ids) for at, _ in items)
+            vectors = np.stack([_aimed(queries[at], read.modality, view) for at, _ in items])
+            return [*await view.table.nearest(vectors, read.modality, rows, read.where)]
+
+        found: list[dict[Modality, Sequence[StoredDocument] | ItemFailure]] = [{} for _ in queries]
+        for (at, modality), rows in zip(asked, await _shared(asked, read_of, look), strict=True):
+            found[at][modality] = rows
+        return found
+
+    async def _matching(
+        self, queries: Sequence[VectorQuery], view: _View
+    ) -> list[Sequence[StoredDocument] | ItemFailure]:
+        """For each query that is ranked with its words the rows that hold them, by BM25."""
+        by_words = [at for at, query in enumerate(queries) if query.words and view.ranking(query) is Ranking.HYBRID]
+
+        def read_of(at: int) -> tuple[str, tuple[Modality, ...], int, Filter | None]:
+            query = queries[at]
+            rows = level_of(query, self._candidates).rows + len(query.exclude_ids)
+            return query.words or "", query.modalities, rows, query.where
+
+        async def look(
+            read: tuple[str, tuple[Modality, ...], int, Filter | None], items: Sequence[int]
+        ) -> list[Sequence[StoredDocument] | ItemFailure]:
+            rows: Sequence[StoredDocument] = [match.row for match in await view.table.matching(*read)]
+            return [rows for _ in items]
+
+        found: list[Sequence[StoredDocument] | ItemFailure] = [[] for _ in queries]
+        for at, rows in zip(by_words, await _shared(by_words, read_of, look), strict=True):
+            found[at] = rows
         return found
 
 
-def _failure(query: VectorQuery, info: TableInfo) -> ItemFailure | None:
+async def _shared(
+    items: Sequence[Item],
+    key_of: Callable[[Item], Key],
+    work: Callable[[Key, Sequence[Item]], Awaitable[Sequence[Result | ItemFailure]]],
+) -> list[Result | ItemFailure]:
+    """A result for each item, in order; items with the same key are worked on together and fail together."""
+    groups: dict[Key, list[int]] = {}
+    for at, item in enumerate(items):
+        groups.setdefault(key_of(item), []).append(at)
+
+    async def one(key: Key, places: Sequence[int]) -> Sequence[Result | ItemFailure]:
+        try:
+            return await work(key, [items[at] for at in places])
+        except CrossmodalError as error:
+            return [failure_of(error)] * len(places)
+
+    found = await asyncio.gather(*(one(key, places) for key, places in groups.items()))
+    results: dict[int, Result | ItemFailure] = {}
+    for places, of_group in zip(groups.values(), found, strict=True):
+        results.update(zip(places, of_group, strict=True))
+    return [results[at] for at in range(len(items))]
+
+
+def _aimed(query: VectorQuery, modality: Modality, view: _View) -> FloatVector:
+    if view.ranking(query) is Ranking.COSINE:
+        return query.vector
+    aimed = aim(centred_query(query, view.calibration), modality, view.calibration)
+    # Nothing is left of a query that is its own mean; any direction is as good, and a table wants one.
+    return aimed if aimed.any() else query.vector
+
+
+def _failure(query: VectorQuery, view: _View) -> ItemFailure | None:
+    info = view.info
     try:
         if info.fingerprint is not None and query.fingerprint != info.fingerprint:
             what = "the table belongs" if query.as_of is None else f"the table as of {query.as_of} belongs"
@@ -101,6 +212,13 @@ def _failure(query: VectorQuery, info: TableInfo) -> ItemFailure | None:
             )
         if info.dimension is not None and query.vector.shape != (info.dimension,):
             raise InvalidVector(f"the vector has {query.vector.size} numbers, the table wants {info.dimension}")
+        if query.min_confidence is not None:
+            unknown = [each for each in view.modalities(query) if pair_of(query, each, view.calibration) is None]
+            if unknown:
+                raise InvalidRequest(
+                    "min_confidence needs to know how unrelated queries of this kind score, and the table holds no documents of "
+                    f"that kind ({', '.join(dict(query.made_of))}); leave it out"
+                )
     except CrossmodalError as error:
         return failure_of(error)
     return None

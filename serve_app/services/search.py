@@ -1,35 +1,44 @@
-"""A question becomes a vector, the vector a page of results. Knows neither models nor the table."""
+"""Questions become vectors, the vectors pages of results. Knows neither models nor the table."""
 
+import asyncio
+import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 
-from serve_app.core.failures import value_of
+from serve_app.core.failures import failure_of, value_of
 from serve_app.core.filters import check_filter
+from serve_app.core.ranking import compose
 from serve_app.core.texts import check_text
 from serve_app.core.vectors import unit
-from serve_app.errors import DocumentNotFound, InvalidRequest, InvalidVector
+from serve_app.errors import CrossmodalError, DocumentNotFound, InvalidRequest, InvalidVector
 from serve_app.ports import PictureWork, Retrieval, TextEncoding
 from serve_app.types import (
+    ComposedQuery,
     DocumentQuery,
     EncoderCard,
     FieldSpec,
     FloatVector,
     Include,
+    ItemFailure,
     Modality,
-    Picture,
     PictureQuery,
     PictureTask,
+    Query,
     RawVectorQuery,
     SearchAnswer,
     SearchPage,
     SearchRequest,
+    SimpleQuery,
     TextQuery,
     VectorQuery,
 )
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +47,16 @@ class _Question:
 
     vector: FloatVector
     fingerprint: str
-    modality: Modality
+    made_of: tuple[tuple[Modality, float], ...]
     truncated: bool = False
-    exclude_id: str | None = None
+    exclude_ids: tuple[str, ...] = ()
 
 
 class SearchService:
-    """Search by words, by a picture, by a document or by a vector."""
+    """Search by words, by a picture, by a document, by a vector, or by several of them at once.
+
+    `max_window`: how deep an order may be read, in results (`offset` and `limit` together). `max_parts`: of a composed query.
+    """
 
     def __init__(
         self,
@@ -54,6 +66,8 @@ class SearchService:
         *,
         max_characters: int,
         max_limit: int,
+        max_window: int = 800,
+        max_parts: int = 16,
         fields: Mapping[str, FieldSpec] = MappingProxyType({}),
     ) -> None:
         self._texts = texts
@@ -61,86 +75,218 @@ class SearchService:
         self._retrieval = retrieval
         self._max_characters = max_characters
         self._max_limit = max_limit
+        self._max_window = max_window
+        self._max_parts = max_parts
         self._fields = fields
         self._card: EncoderCard | None = None
 
     async def search(self, request: SearchRequest) -> SearchAnswer:
-        """The best documents, best first. Raises InvalidRequest and its children, DocumentNotFound, Unavailable."""
-        if not 1 <= request.limit <= self._max_limit:
-            raise InvalidRequest(f"limit must be between 1 and {self._max_limit}")
-        if not request.modalities:
-            raise InvalidRequest("modalities must name at least one of " + ", ".join(Modality))
-        where = None if request.where is None else check_filter(request.where, self._fields)
-        if request.min_table_version and request.as_of is not None:
-            raise InvalidRequest("as_of asks for an old state and min_table_version for a new one: give one of them")
-        began = time.perf_counter()
-        question = await self._question(request)
-        encoded = time.perf_counter()
-        page = value_of(
-            (
-                await self._retrieval.search(
-                    [
-                        VectorQuery(
-                            vector=question.vector,
-                            fingerprint=question.fingerprint,
-                            modality=question.modality,
-                            modalities=request.modalities,
-                            limit=request.limit,
-                            ranking=request.ranking,
-                            exclude_id=question.exclude_id,
-                            where=where,
-                            min_table_version=request.min_table_version,
-                            as_of=request.as_of,
-                        )
-                    ]
-                )
-            )[0]
-        )
-        retrieved = time.perf_counter()
-        return SearchAnswer(
-            page=page,
-            truncated=question.truncated,
-            encode_ms=(encoded - began) * 1e3,
-            retrieve_ms=(retrieved - encoded) * 1e3,
-            urls=await self._urls_of(page) if Include.URL in request.include else {},
-        )
+        """The best documents, best first. Raises InvalidRequest and its children, NotFound and its children, Unavailable."""
+        return value_of((await self.search_many([request]))[0])
 
-    async def _urls_of(self, page: SearchPage) -> dict[str, str]:
-        uris = sorted({hit.document.uri for hit in page.hits if hit.document.uri is not None})
+    async def search_many(self, requests: Sequence[SearchRequest]) -> list[SearchAnswer | ItemFailure]:
+        """An answer, or a failure, for each request; one call of each part of the system for all of them."""
+        began = time.perf_counter()
+        checked = [_attempt(lambda request=request: self._checked(request)) for request in requests]  # type: ignore[misc]
+        # Documents that ask must be as new as the newest write that a request has to see.
+        version = max((each.min_table_version for each in checked if isinstance(each, SearchRequest)), default=0)
+        queries = [each.query if isinstance(each, SearchRequest) else each for each in checked]
+        questions = await self._questions(queries, version)
+        encoded = time.perf_counter()
+        asked = {
+            at: _vector_query(request, question)
+            for at, (request, question) in enumerate(zip(checked, questions, strict=True))
+            if isinstance(request, SearchRequest) and isinstance(question, _Question)
+        }
+        pages = dict(zip(asked, await self._retrieval.search(list(asked.values())), strict=True)) if asked else {}
+        encode_ms, retrieve_ms = (encoded - began) * 1e3, (time.perf_counter() - encoded) * 1e3
+
+        signed = [
+            page for at, page in pages.items() if isinstance(page, SearchPage) and Include.URL in requests[at].include
+        ]
+        urls = await self._urls_of(signed)
+
+        def answer(at: int, question: _Question | ItemFailure) -> SearchAnswer | ItemFailure:
+            if isinstance(question, ItemFailure):
+                return question
+            page = pages[at]
+            if not isinstance(page, SearchPage):
+                return page
+            own = urls if Include.URL in requests[at].include else {}
+            return SearchAnswer(page, question.truncated, encode_ms, retrieve_ms, urls=own)
+
+        return [answer(at, question) for at, question in enumerate(questions)]
+
+    async def _urls_of(self, pages: Sequence[SearchPage]) -> dict[str, str]:
+        uris = sorted({hit.document.uri for page in pages for hit in page.hits if hit.document.uri is not None})
         signed = await self._pictures.sign(uris) if uris else []
         return {uri: url for uri, url in zip(uris, signed, strict=True) if url is not None}
 
-    async def _question(self, request: SearchRequest) -> _Question:
-        match request.query:
-            case TextQuery(text):
-                return await self._of_text(text)
-            case PictureQuery(picture):
-                return await self._of_picture(picture)
-            case DocumentQuery(document_id):
-                return await self._of_document(document_id, request.min_table_version)
-            case RawVectorQuery() as query:
-                return await self._of_vector(query)
+    def _checked(self, request: SearchRequest) -> SearchRequest:
+        """The request with its filter checked. Raises InvalidRequest and its children."""
+        if not 1 <= request.limit <= self._max_limit:
+            raise InvalidRequest(f"limit must be between 1 and {self._max_limit}")
+        if request.offset < 0 or request.offset + request.limit > self._max_window:
+            raise InvalidRequest(
+                f"offset must not be negative, and offset and limit together at most {self._max_window}: narrow the search by a "
+                "filter to see more"
+            )
+        if not request.modalities:
+            raise InvalidRequest("modalities must name at least one of " + ", ".join(Modality))
+        if not 0.0 <= request.diversity <= 1.0 or not 0.0 <= (request.min_confidence or 0.0) <= 1.0:
+            raise InvalidRequest("diversity and min_confidence must be between 0 and 1")
+        if request.as_of is not None and request.min_table_version:
+            raise InvalidRequest("as_of asks for an old state and min_table_version for a new one: give one of them")
+        parts = _parts(request.query)
+        if isinstance(request.query, ComposedQuery):
+            self._check_parts(request.query)
+        for part in parts:
+            if isinstance(part, TextQuery):
+                check_text(part.text, self._max_characters)
+        return request if request.where is None else replace(request, where=check_filter(request.where, self._fields))
 
-    async def _of_text(self, text: str) -> _Question:
-        check_text(text, self._max_characters)
-        embedding = value_of((await self._texts.encode_texts([text]))[0])
-        return _Question(embedding.vector, embedding.fingerprint, Modality.TEXT, truncated=embedding.truncated)
+    def _check_parts(self, query: ComposedQuery) -> None:
+        weights = [part.weight for part in query.parts]
+        if not 1 <= len(weights) <= self._max_parts:
+            raise InvalidRequest(f"all_of takes 1 to {self._max_parts} parts")
+        if not all(map(math.isfinite, weights)) or not any(weights):
+            raise InvalidRequest("the weights of all_of must be finite numbers, and not all of them 0")
 
-    async def _of_picture(self, picture: Picture) -> _Question:
-        embedding = value_of((await self._pictures.embed_pictures([PictureTask(picture)]))[0]).embedding
-        return _Question(embedding.vector, embedding.fingerprint, Modality.IMAGE)
+    async def _questions(self, queries: Sequence[Query | ItemFailure], version: int) -> list[_Question | ItemFailure]:
+        """All parts of all queries in one go, then put together."""
+        parts = [part for query in queries if not isinstance(query, ItemFailure) for part in _parts(query)]
+        answers = iter(await self._answered(parts, version))
 
-    async def _of_document(self, document_id: str, min_table_version: int) -> _Question:
-        row = (await self._retrieval.get([document_id], min_table_version))[0]
-        if row is None:
-            raise DocumentNotFound(f"there is no document {document_id!r}")
-        return _Question(row.vector, row.fingerprint, row.document.modality, exclude_id=document_id)
+        def question(query: Query | ItemFailure) -> _Question | ItemFailure:
+            if isinstance(query, ItemFailure):
+                return query
+            found = [next(answers) for _ in _parts(query)]
+            failure = next((each for each in found if isinstance(each, ItemFailure)), None)
+            if failure is not None:
+                return failure
+            whole = [each for each in found if isinstance(each, _Question)]
+            if not isinstance(query, ComposedQuery):
+                return whole[0]
+            return _attempt(lambda: _composed(query, whole))
 
-    async def _of_vector(self, query: RawVectorQuery) -> _Question:
+        return [question(query) for query in queries]
+
+    async def _answered(self, parts: Sequence[SimpleQuery], version: int) -> list[_Question | ItemFailure]:
+        texts = list(dict.fromkeys(part.text for part in parts if isinstance(part, TextQuery)))
+        pictures = [part.picture for part in parts if isinstance(part, PictureQuery)]
+        ids = list(dict.fromkeys(part.document_id for part in parts if isinstance(part, DocumentQuery)))
+        by_text, by_picture, by_id = await asyncio.gather(
+            self._of_texts(texts),
+            self._of_pictures([PictureTask(each) for each in pictures]),
+            self._of_documents(ids, version),
+        )
+        pictures_in_order = iter(by_picture)
+        answers: list[_Question | ItemFailure] = []
+        for part in parts:
+            match part:
+                case TextQuery(text):
+                    answers.append(by_text[text])
+                case PictureQuery():
+                    answers.append(next(pictures_in_order))
+                case DocumentQuery(document_id):
+                    answers.append(by_id[document_id])
+                case RawVectorQuery():
+                    card = await self._encoder()
+                    answers.append(_attempt(lambda part=part, card=card: _of_vector(part, card)))  # type: ignore[misc]
+        return answers
+
+    async def _of_texts(self, texts: Sequence[str]) -> dict[str, _Question | ItemFailure]:
+        embeddings = await self._texts.encode_texts(texts) if texts else []
+        return {
+            text: each
+            if isinstance(each, ItemFailure)
+            else _Question(each.vector, each.fingerprint, ((Modality.TEXT, 1.0),), truncated=each.truncated)
+            for text, each in zip(texts, embeddings, strict=True)
+        }
+
+    async def _of_pictures(self, tasks: Sequence[PictureTask]) -> list[_Question | ItemFailure]:
+        embedded = await self._pictures.embed_pictures(tasks) if tasks else []
+        return [
+            each
+            if isinstance(each, ItemFailure)
+            else _Question(each.embedding.vector, each.embedding.fingerprint, ((Modality.IMAGE, 1.0),))
+            for each in embedded
+        ]
+
+    async def _of_documents(self, ids: Sequence[str], version: int) -> dict[str, _Question | ItemFailure]:
+        rows = await self._retrieval.get(ids, version) if ids else []
+        return {
+            document_id: failure_of(DocumentNotFound(f"there is no document {document_id!r}"))
+            if row is None
+            else _Question(row.vector, row.fingerprint, ((row.document.modality, 1.0),), exclude_ids=(document_id,))
+            for document_id, row in zip(ids, rows, strict=True)
+        }
+
+    async def _encoder(self) -> EncoderCard:
         if self._card is None:
             self._card = await self._texts.describe()
-        if len(query.vector) != self._card.dimension:
-            raise InvalidVector(
-                f"the vector has {len(query.vector)} numbers, the encoder's vectors have {self._card.dimension}"
-            )
-        return _Question(unit(np.array(query.vector, np.float32)), self._card.fingerprint, query.modality)
+        return self._card
+
+
+def _attempt(work: Callable[[], T]) -> T | ItemFailure:
+    try:
+        return work()
+    except CrossmodalError as error:
+        return failure_of(error)
+
+
+def _parts(query: Query) -> list[SimpleQuery]:
+    return [part.query for part in query.parts] if isinstance(query, ComposedQuery) else [query]
+
+
+def _words(query: Query) -> str | None:
+    """What full text is searched for: the words that the query asks for, not those it leads away from."""
+    if isinstance(query, ComposedQuery):
+        texts = [each.query.text for each in query.parts if isinstance(each.query, TextQuery) and each.weight > 0]
+    else:
+        texts = [query.text] if isinstance(query, TextQuery) else []
+    return " ".join(texts) or None
+
+
+def _of_vector(query: RawVectorQuery, card: EncoderCard) -> _Question:
+    if len(query.vector) != card.dimension:
+        raise InvalidVector(f"the vector has {len(query.vector)} numbers, the encoder's vectors have {card.dimension}")
+    return _Question(unit(np.array(query.vector, np.float32)), card.fingerprint, ((query.modality, 1.0),))
+
+
+def _composed(query: ComposedQuery, questions: Sequence[_Question]) -> _Question:
+    if len({each.fingerprint for each in questions}) > 1:
+        raise InvalidRequest(
+            "the parts of the query come from different encoders, and their vectors do not go together"
+        )
+    modalities = [each.made_of[0][0] for each in questions]
+    weights = [part.weight for part in query.parts]
+    vector, made_of = compose([each.vector for each in questions], modalities, weights)
+    return _Question(
+        vector,
+        questions[0].fingerprint,
+        made_of,
+        truncated=any(each.truncated for each in questions),
+        exclude_ids=tuple(dict.fromkeys(each for question in questions for each in question.exclude_ids)),
+    )
+
+
+def _vector_query(request: SearchRequest, question: _Question) -> VectorQuery:
+    return VectorQuery(
+        vector=question.vector,
+        fingerprint=question.fingerprint,
+        made_of=question.made_of,
+        modalities=request.modalities,
+        limit=request.limit,
+        ranking=request.ranking,
+        exclude_ids=question.exclude_ids,
+        where=request.where,
+        min_table_version=request.min_table_version,
+        as_of=request.as_of,
+        offset=request.offset,
+        min_score=request.min_score,
+        min_confidence=request.min_confidence,
+        diversity=request.diversity,
+        words=_words(request.query),
+        vectors=Include.VECTOR in request.include,
+    )

@@ -64,7 +64,6 @@ async def test_modalities_and_ranking_are_obeyed(filled: httpx.AsyncClient) -> N
     answer = await search(filled, {"text": "red boat"}, modalities=["text"], ranking="cosine")
     assert {result["modality"] for result in answer.json()["results"]} == {"text"}
     assert answer.json()["ranking"] == "cosine"
-    assert answer.json()["results"][0]["confidence"] is None
 
 
 async def test_a_form_searches_with_a_picture(filled: httpx.AsyncClient) -> None:
@@ -115,7 +114,7 @@ async def test_a_vector_of_another_size_or_of_no_direction_is_an_invalid_vector(
     ("body", "says"),
     [
         ({}, "query: this field is required"),
-        ({"query": {}}, "query: expected an object with exactly one of text, image, document_id or vector"),
+        ({"query": {}}, "query: expected an object with exactly one of text, image, document_id, vector or all_of"),
         ({"query": {"text": "a", "document_id": "b"}}, "exactly one of"),
         ({"query": "red boat"}, "exactly one of"),
         ({"query": {"text": 7}}, "query.text: expected a valid string"),
@@ -129,7 +128,7 @@ async def test_a_vector_of_another_size_or_of_no_direction_is_an_invalid_vector(
         ({"query": {"text": "a"}, "limit": "3"}, "limit: expected a valid integer"),
         ({"query": {"text": "a"}, "modalities": []}, "modalities: expected at least 1 items"),
         ({"query": {"text": "a"}, "modalities": ["video"]}, "modalities[0]: expected 'text'"),
-        ({"query": {"text": "a"}, "ranking": "best"}, "ranking: expected 'calibrated' or 'cosine'"),
+        ({"query": {"text": "a"}, "ranking": "best"}, "ranking: expected 'calibrated', 'cosine' or 'hybrid'"),
         ({"query": {"text": "a"}, "x" * 5_000: 1}, "x" * 64 + ": there is no such field"),
     ],
 )
@@ -167,3 +166,126 @@ async def test_addresses_of_pictures_stand_under_the_prefix_of_the_application(
         address = answer.json()["results"][0]["thumbnail_url"]
         assert address.startswith("/gallery/v1/documents/p%2F")
         assert (await mounted.get(address)).status_code == 200
+
+
+# --- several queries, pages, thresholds -----------------------------------------------------------------------------
+
+
+async def test_a_composed_query_adds_and_takes_away(filled: httpx.AsyncClient) -> None:
+    parts = [{"text": "red boat"}, {"text": "blue cat"}, {"text": "red", "weight": -1}, {"document_id": "t/cat"}]
+    answer = ids(await search(filled, {"all_of": parts}))
+    assert answer[0] == "p/cat"
+    assert "t/cat" not in answer
+    image = {"image": {"base64": base64.b64encode(BOAT).decode()}, "weight": 2}
+    assert set(ids(await search(filled, {"all_of": [image, {"text": "boat"}]}, limit=2))) == {"p/boat", "t/boat"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "code", "says"),
+    [
+        ([], "invalid_request", "query.all_of: expected at least 1 items"),
+        ([{"text": "a"}] * 17, "invalid_request", "query.all_of: expected at most 16 items"),
+        ([{"weight": 1}], "invalid_request", "query.all_of[0]: expected an object with exactly one of text, image"),
+        ([{"text": "red", "weight": 0}], "invalid_request", "not all of them 0"),
+        ([{"text": "red"}, {"text": "red", "weight": -1}], "invalid_vector", "cancel each other out"),
+        ([{"text": "red"}, {"text": " "}], "empty_text", "empty"),
+        ([{"all_of": [{"text": "a"}]}], "invalid_request", "exactly one of"),
+    ],
+)
+async def test_a_composed_query_that_means_nothing_is_told_why(
+    filled: httpx.AsyncClient, parts: list[object], code: str, says: str
+) -> None:
+    status, given, message = error_of(await search(filled, {"all_of": parts}))
+    assert (status, given) == (422, code)
+    assert says in message
+
+
+async def test_pages_put_together_are_one_long_page(filled: httpx.AsyncClient) -> None:
+    whole = ids(await search(filled, {"text": "red boat"}, limit=4))
+    pages = [ids(await search(filled, {"text": "red boat"}, limit=1, offset=at)) for at in range(5)]
+    assert [each for page in pages for each in page] == whole
+    assert pages[4] == []
+
+
+async def test_a_page_that_is_too_deep_is_refused_with_the_bound(filled: httpx.AsyncClient) -> None:
+    status, code, message = error_of(await search(filled, {"text": "boat"}, limit=20, offset=781))
+    assert (status, code) == (422, "invalid_request")
+    assert "together at most 800" in message
+
+
+async def test_scores_confidences_and_vectors_are_as_asked(filled: httpx.AsyncClient) -> None:
+    results = (await search(filled, {"text": "red boat"}, include=["vector"])).json()["results"]
+    assert len(results[0]["vector"]) == DIMENSION
+    least = results[1]["score"]
+    assert len(ids(await search(filled, {"text": "red boat"}, min_score=least))) == 2
+    sure = (await search(filled, {"text": "red boat"}, min_confidence=0.5)).json()
+    assert sure["ranking"] == "calibrated"
+    assert all(result["confidence"] >= 0.5 for result in sure["results"])
+    assert {result["vector"] for result in sure["results"]} <= {None}
+
+
+async def test_confidence_that_cannot_be_known_is_not_asked_for_in_vain(client: httpx.AsyncClient) -> None:
+    picture = {"id": "p", "image": {"base64": base64.b64encode(BOAT).decode()}}
+    await client.post("/v1/documents", json={"documents": [picture]})
+    status, code, message = error_of(await search(client, {"text": "red boat"}, min_confidence=0.5))
+    assert (status, code) == (422, "invalid_request")
+    assert "holds no documents of that kind (text)" in message
+
+
+async def test_hybrid_brings_the_words_of_the_query_in(filled: httpx.AsyncClient) -> None:
+    answer = (await search(filled, {"text": "red boat"}, ranking="hybrid", limit=2)).json()
+    assert answer["ranking"] == "hybrid"
+    assert {result["id"] for result in answer["results"]} == {"t/boat", "p/boat"}
+
+
+async def test_a_search_sees_the_write_that_it_names_or_says_that_it_cannot(filled: httpx.AsyncClient) -> None:
+    added = (await filled.post("/v1/documents", json={"documents": [{"id": "new", "text": "snow tree"}]})).json()
+    answer = await search(filled, {"text": "snow tree"}, min_table_version=added["table_version"])
+    assert "new" in ids(answer)
+    far = await search(filled, {"text": "snow tree"}, min_table_version=10**6)
+    assert error_of(far)[:2] == (503, "stale_table")
+    both = await search(filled, {"text": "snow tree"}, min_table_version=1, as_of="yesterday")
+    assert "give one of them" in error_of(both)[2]
+
+
+async def test_a_search_of_the_past_finds_what_was_there(filled: httpx.AsyncClient, system: System) -> None:
+    system.table.snapshots["before"] = system.table.version
+    await filled.delete("/v1/documents/t%2Fboat")
+    assert "t/boat" not in ids(await search(filled, {"text": "red boat"}))
+    assert "t/boat" in ids(await search(filled, {"text": "red boat"}, as_of="before"))
+    assert error_of(await search(filled, {"text": "red boat"}, as_of="never"))[:2] == (404, "snapshot_not_found")
+
+
+async def test_a_batch_answers_each_search_by_itself(filled: httpx.AsyncClient) -> None:
+    searches = [
+        {"query": {"text": "red boat"}, "limit": 2},
+        {"query": {"text": " "}},
+        {"query": {"document_id": "nobody"}},
+        {"query": {"image": {"base64": "@@"}}},
+        {"query": {"document_id": "p/cat"}, "limit": 1, "modalities": ["text"], "ranking": "cosine"},
+        {"query": {"text": "red boat"}, "limit": 1, "offset": 1},
+    ]
+    answer = await filled.post("/v1/search:batch", json={"searches": searches})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()["answers"]
+    assert [each.get("error", {}).get("code") for each in found] == [
+        None, "empty_text", "document_not_found", "invalid_picture", None, None,
+    ]  # fmt: skip
+    alone = ids(await search(filled, {"text": "red boat"}, limit=2))
+    assert [result["id"] for result in found[0]["results"]] == alone
+    assert [result["id"] for result in found[4]["results"]] == ["t/cat"]
+    assert [result["id"] for result in found[5]["results"]] == alone[1:]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"searches": []}, "searches: expected at least 1 items"),
+        ({"searches": [{"query": {"text": "a"}}] * 65}, "searches: expected at most 64 items"),
+        ({"searches": [{"query": {"text": "a"}}, {"query": {"text": 1}}]}, "searches[1].query.text: expected a valid"),
+    ],
+)
+async def test_a_batch_of_the_wrong_shape_is_refused(client: httpx.AsyncClient, body: object, says: str) -> None:
+    status, code, message = error_of(await client.post("/v1/search:batch", json=body))
+    assert (status, code) == (422, "invalid_request")
+    assert says in message

@@ -113,10 +113,10 @@ def test_every_make_target_of_the_readme_is_in_the_makefile() -> None:
 
 
 def test_every_option_of_the_command_line_stands_in_its_table() -> None:
-    written = {
-        " ".join(re.findall(r"(?<![\[.A-Z])\b[a-z]+\b", row[0])): set(re.findall(r"--[a-z-]+", " ".join(row[1:])))
-        for row in rows("The command line", "command")
-    }
+    written: dict[str, set[str]] = {}
+    for command, *options in rows("The command line", "command"):
+        name = " ".join(re.findall(r"(?<![\[.A-Z])\b[a-z]+\b", command))
+        written.setdefault(name, set()).update(re.findall(r"--[a-z-]+", " ".join(options)))
     commands = cast(Any, typer.main.get_command(app)).commands
     for name, command in list(commands.items()):
         for part, below in getattr(command, "commands", {}).items():

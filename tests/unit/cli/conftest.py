@@ -42,6 +42,7 @@ class FakeService:
             Route("/v1/documents", self.add, methods=["POST"]),
             Route("/v1/documents:delete", self.delete, methods=["POST"]),
             Route("/v1/search", self.search, methods=["POST"]),
+            Route("/v1/search:batch", self.search_batch, methods=["POST"]),
             Route("/v1/documents/{id}/thumbnail", self.thumbnail),
         ]
         self.asgi = Starlette(routes=routes)
@@ -99,6 +100,22 @@ class FakeService:
     async def delete(self, request: Request) -> Response:
         self.deletions.append(await request.json())
         return JSONResponse({"deleted": 2, "table_version": 8})
+
+    async def search_batch(self, request: Request) -> Response:
+        """Answers each text with the documents whose text begins with it, each less sure than the one before."""
+        return JSONResponse({"answers": [self._found(each) for each in (await request.json())["searches"]]})
+
+    def _found(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.searches.append(asked)
+        words = asked["query"]["text"]
+        if not words:
+            return {"error": {"code": "empty_text", "message": "The text is empty."}}
+        found = [(key, each) for key, each in self.documents.items() if (each["text"] or "").startswith(words)]
+        results = [
+            {"id": key, "modality": each["modality"], "score": 5.0 - at, "confidence": 0.99 - 0.3 * at}
+            for at, (key, each) in enumerate(found)
+        ]
+        return {"results": results, "ranking": asked["ranking"], "table_version": 7}
 
     async def thumbnail(self, request: Request) -> Response:
         picture = self.pictures.get(request.path_params["id"])

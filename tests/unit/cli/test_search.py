@@ -79,3 +79,29 @@ def test_a_filter_travels_as_it_was_typed(service, run):
     where = {"and": [{"field": "price", "lt": 20}, {"not": {"field": "tags", "any": ["sea"]}}]}
     assert run("search", "boats", "--filter", json.dumps(where)).exit_code == 0
     assert service.searches[0]["filter"] == where
+
+
+def test_several_things_at_once_are_one_composed_query(service, run):
+    assert run("search", "boat", "--like", "p-1", "--less", "night", "--less", "rain").exit_code == 0
+    assert service.searches[0]["query"] == {
+        "all_of": [
+            {"text": "boat"},
+            {"document_id": "p-1"},
+            {"text": "night", "weight": -0.5},
+            {"text": "rain", "weight": -0.5},
+        ]
+    }
+
+
+def test_a_picture_among_several_things_travels_in_the_query(service, run, picture):
+    assert run("search", "at", "night", "--image", picture("asked.png")).exit_code == 0
+    words, image = service.searches[0]["query"]["all_of"]
+    assert words == {"text": "at night"}
+    assert image["image"]["base64"].startswith("iVBOR")
+
+
+def test_options_travel_by_their_names_and_only_where_given(service, run):
+    options = ("--offset", 20, "--confidence", 0.9, "--diversity", 0.3, "--past", "monday")
+    assert run("search", "boat", *options).exit_code == 0
+    expected = {"limit": 10, "offset": 20, "min_confidence": 0.9, "diversity": 0.3, "as_of": "monday"}
+    assert service.searches == [{"query": {"text": "boat"}, **expected}]

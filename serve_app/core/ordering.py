@@ -1,0 +1,221 @@
+"""One order for the candidates of a query: scored, fused with full text, thinned of look-alikes, cut into pages.
+
+Promises pages that fit together: whatever `offset` and `limit`, a place of the order is decided among the same candidates. Places
+are decided by levels. The first `candidates / 2` are given to the best of the nearest `candidates` rows of each modality, the
+next ones, up to four times as many, among four times as many rows, and so on. Knows nothing of tables or HTTP.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from serve_app.core.ranking import calibrated_scores, centred_rows, confidence, directions, pair_of
+from serve_app.core.vectors import cosines
+from serve_app.types import (
+    Calibration,
+    FloatMatrix,
+    FloatVector,
+    Hit,
+    Modality,
+    Ranking,
+    StoredDocument,
+    VectorQuery,
+)
+
+GROWTH = 4
+# Of reciprocal rank fusion (Cormack, Clarke and Büttcher 2009): how little the first place is worth more than the next.
+FUSION = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The first `places` of the order are decided among `rows` candidates of each modality."""
+
+    places: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What may come back, best first: the nearest rows of each modality, and those that hold the query's words.
+
+    `rows_searched`: how many rows the best were chosen from.
+    """
+
+    nearest: Mapping[Modality, Sequence[StoredDocument]]
+    matching: Sequence[StoredDocument] = ()
+    rows_searched: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """Candidates and their figures, [n] each, in the order of their ids."""
+
+    documents: Sequence[StoredDocument]
+    scores: FloatVector
+    confidences: Sequence[float | None]
+
+
+def effective_ranking(query: VectorQuery, row_counts: Mapping[Modality, int]) -> Ranking:
+    """What was asked for; by default calibrated where more than one modality can be returned, or confidence is asked for."""
+    if query.ranking is not None:
+        return query.ranking
+    returnable = [modality for modality in query.modalities if row_counts.get(modality, 0)]
+    return Ranking.CALIBRATED if len(returnable) > 1 or query.min_confidence is not None else Ranking.COSINE
+
+
+def levels(candidates: int) -> Iterator[Level]:
+    """The levels, without end."""
+    places, rows = max(candidates // 2, 1), candidates
+    while True:
+        yield Level(places, rows)
+        places, rows = GROWTH * places, GROWTH * rows
+
+
+def level_of(query: VectorQuery, candidates: int) -> Level:
+    """The first level that decides all places up to the end of the query's page."""
+    return next(level for level in levels(candidates) if level.places >= query.offset + query.limit)
+
+
+def page(
+    query: VectorQuery, found: Candidates, ranking: Ranking, calibration: Calibration, candidates: int
+) -> tuple[Hit, ...]:
+    """The hits from `query.offset` on, `query.limit` at most, re-scored exactly; equal scores in the order of their ids.
+
+    `found` has the rows of `level_of(query, candidates)`, and as many more as `query.exclude_ids` can take away.
+    """
+    wanted = query.offset + query.limit
+    hits: list[Hit] = []
+    placed: dict[str, StoredDocument] = {}
+    for level in levels(candidates):
+        pool = _pool(query, found, level.rows, ranking, calibration, placed)
+        for at in _order(query, pool, ranking, calibration, list(placed.values()), level.places - len(hits)):
+            row = pool.documents[at]
+            placed[row.document.id] = row
+            vector = row.vector if query.vectors else None
+            hits.append(Hit(row.document, float(pool.scores[at]), pool.confidences[at], vector))
+        # Where a level cannot fill its places, the order ends: what more rows would give depends on how many were asked for.
+        if len(hits) < level.places or level.places >= wanted:
+            break
+    return tuple(hits[query.offset : wanted])
+
+
+def _pool(
+    query: VectorQuery,
+    found: Candidates,
+    rows: int,
+    ranking: Ranking,
+    calibration: Calibration,
+    placed: Mapping[str, StoredDocument],
+) -> _Scored:
+    """The candidates of a level that have no place yet and are good enough."""
+    lists = [*found.nearest.values(), found.matching]
+    wanted = [[each for each in part if each.document.id not in query.exclude_ids][:rows] for part in lists]
+    chosen = {each.document.id: each for part in wanted for each in part}
+    documents = [chosen[document_id] for document_id in sorted(chosen)]
+    if not documents:
+        return _Scored([], np.zeros(0, np.float32), [])
+    vectors = np.stack([each.vector for each in documents])
+    modalities = [each.document.modality for each in documents]
+    calibrated = calibrated_scores(query, vectors, modalities, calibration)
+    if ranking is Ranking.COSINE:
+        scores = cosines(query.vector, vectors)
+    elif ranking is Ranking.HYBRID:
+        scores = _fused(documents, calibrated, [each.document.id for each in wanted[-1]])
+    else:
+        scores = calibrated
+    known = {each: pair_of(query, each, calibration) is not None for each in set(modalities)}
+    confidences = [
+        confidence(float(score), found.rows_searched) if known[modality] else None
+        for score, modality in zip(calibrated, modalities, strict=True)
+    ]
+    good = [
+        at
+        for at, document_id in enumerate(sorted(chosen))
+        if document_id not in placed and _good_enough(query, float(scores[at]), confidences[at])
+    ]
+    return _Scored([documents[at] for at in good], scores[good], [confidences[at] for at in good])
+
+
+def _good_enough(query: VectorQuery, score: float, sure: float | None) -> bool:
+    return (query.min_score is None or score >= query.min_score) and (
+        query.min_confidence is None or (sure is not None and sure >= query.min_confidence)
+    )
+
+
+def _fused(documents: Sequence[StoredDocument], calibrated: FloatVector, matching: Sequence[str]) -> FloatVector:
+    """Reciprocal rank fusion of the vectors' order and the words' order.
+
+    A document without text cannot hold the words. It is put beside the words' order at the place that it has, by vector, among
+    those without text: the best picture gains what the best match gains, and beyond as many as match nobody gains.
+    """
+    by_vector = _descending(calibrated)
+    fused = np.zeros(len(documents), np.float32)
+    fused[by_vector] = 1.0 / (FUSION + 1 + np.arange(len(documents)))
+    place = {document_id: at for at, document_id in enumerate(matching)}
+    wordless = 0
+    for at in by_vector:
+        document = documents[at].document
+        words_place = place.get(document.id)
+        if document.text is None:
+            words_place = wordless if wordless < len(matching) else None
+            wordless += 1
+        if words_place is not None:
+            fused[at] += 1.0 / (FUSION + 1 + words_place)
+    return fused
+
+
+def _order(
+    query: VectorQuery,
+    pool: _Scored,
+    ranking: Ranking,
+    calibration: Calibration,
+    placed: Sequence[StoredDocument],
+    places: int,
+) -> list[int]:
+    """Positions in the pool of those that come next, best first."""
+    order = _descending(pool.scores)
+    if query.diversity == 0.0 or not order:
+        return order[:places]
+
+    def comparable(documents: Sequence[StoredDocument]) -> FloatMatrix:
+        rows = np.array([each.vector for each in documents], np.float32).reshape(len(documents), len(query.vector))
+        if ranking is not Ranking.COSINE and len(documents):
+            rows = centred_rows(rows, [each.document.modality for each in documents], calibration)
+        return directions(rows)
+
+    return _spread_out(pool.scores, comparable(pool.documents), comparable(placed), order, query.diversity, places)
+
+
+def _descending(scores: FloatVector) -> list[int]:
+    """Positions, best first, equals as they stand (by id). Rounded: a product's last bits depend on the row's place."""
+    return [int(at) for at in np.argsort(-np.round(scores.astype(np.float64), 6), kind="stable")]
+
+
+def _spread_out(
+    scores: FloatVector,
+    rows: FloatMatrix,
+    placed: FloatMatrix,
+    order: Sequence[int],
+    diversity: float,
+    places: int,
+) -> list[int]:
+    """Maximal marginal relevance (Carbonell and Goldstein 1998) over directions [n, d], after those placed [m, d] already.
+
+    Next comes what has the most of (1 - diversity) * relevance - diversity * likeness to what was chosen before. Relevance is
+    the score between the pool's worst (0) and best (1), likeness the greatest cosine to anything chosen, 0 at the start.
+    """
+    low, high = float(scores.min()), float(scores.max())
+    relevance = (scores - low) / (high - low) if high > low else np.ones_like(scores)
+    likeness = (rows @ placed.T).max(axis=1) if len(placed) else None
+    left = list(order)
+    chosen: list[int] = []
+    while left and len(chosen) < places:
+        worth = (1.0 - diversity) * relevance - diversity * (0.0 if likeness is None else likeness)
+        best = max(left, key=lambda at: round(float(worth[at]), 6))  # of equals the first, which is the better one
+        left.remove(best)
+        chosen.append(best)
+        to_best = rows @ rows[best]
+        likeness = to_best if likeness is None else np.maximum(likeness, to_best)
+    return chosen
