@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,8 @@ def test_a_folder_is_loaded_without_a_look_at_the_network(folders: dict[str, Pat
     finally:
         CONNECTIONS.on = False
     assert CONNECTIONS.seen == []
-    assert image.card == text.card
+    # `auto` may choose another precision for either tower.
+    assert image.card == replace(text.card, precision=image.card.precision)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
