@@ -96,8 +96,8 @@ class Indexer:
     async def drop_table(self, name: str) -> None:
         await self._keeping.drop_table(name)
 
-    async def orphans(self, remove: bool) -> Orphans:
-        return await self._service.orphans(remove=remove)
+    async def orphans(self, remove: bool, after: str | None = None) -> Orphans:
+        return await self._service.orphans(remove, after)
 
     async def check_health(self) -> None:
         await self._service.check_health()

@@ -27,6 +27,7 @@ from serve_app.types import (
     EncoderCard,
     Filter,
     ItemFailure,
+    Orphans,
     PictureContent,
     PictureTask,
     Pixels,
@@ -235,6 +236,10 @@ class RemoteIndexer:
     async def delete_matching(self, where: Filter | None) -> DeletedRows:
         deleted: DeletedRows = await self._target.call("delete_matching", where)
         return deleted
+
+    async def orphans(self, remove: bool, after: str | None = None) -> Orphans:
+        found: Orphans = await self._target.call("orphans", remove, after)
+        return found
 
     async def create_snapshot(self, name: str) -> Snapshot:
         snapshot: Snapshot = await self._target.call("create_snapshot", name)

@@ -22,6 +22,7 @@ from serve_app.types import (
     IndexTuning,
     ItemFailure,
     Modality,
+    Orphans,
     PictureContent,
     PictureTask,
     Pixels,
@@ -95,6 +96,11 @@ class Indexing(Protocol):
 
     async def delete_matching(self, where: Filter | None) -> DeletedRows:
         """Delete what `where` matches, everything if None; what was deleted before is gone already and not counted."""
+        ...
+
+    async def orphans(self, remove: bool, after: str | None = None) -> Orphans:
+        """Count the kept pictures that no document points to, and remove them if told: in a part of the store that takes
+        seconds, the first or the one after `next_after`. May be repeated."""
         ...
 
 
@@ -172,8 +178,11 @@ class PictureRemoval(Protocol):
         """Delete a picture that was put so long ago, at least; returns its bytes, 0 where it stays or is gone."""
         ...
 
-    def stored(self, older_than: timedelta) -> AsyncIterator[list[str]]:
-        """The URIs of all pictures that were put so long ago, in portions."""
+    def stored(self, older_than: timedelta, part: str) -> AsyncIterator[dict[str, int]]:
+        """URI and bytes of the pictures that were put so long ago and whose SHA-256 begins with `part`, in portions.
+
+        `part`: two hexadecimal digits.
+        """
         ...
 
 
@@ -309,6 +318,10 @@ class MaintainedTable(DocumentTable, Protocol):
         self, vectors: FloatMatrix, modality: Modality, limit: int, tuning: IndexTuning | None
     ) -> list[list[str]]:
         """The ids of `nearest`, found by the index as told, or exactly without a tuning: to measure one by the other."""
+        ...
+
+    async def uris_matching(self, where: Filter | None, limit: int) -> list[str]:
+        """Up to `limit` URIs that rows which `where` matches point to, of all rows if None; in no order."""
         ...
 
     async def used_uris(self, uris: Sequence[str]) -> set[str]:

@@ -573,11 +573,16 @@ class IndexState:
 
 @dataclass(frozen=True, slots=True)
 class Orphans:
-    """Kept pictures that no document points to, and what was removed of them."""
+    """Kept pictures that no document points to, and what was removed of them, in one part of the store.
+
+    `next_after`: what to ask for the next part with, None after the last.
+    """
 
     pictures: int
+    bytes: int
     removed: int
     removed_bytes: int
+    next_after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,16 +160,14 @@ class ObstoreObjectStore:
                 return 0
         return found["size"]
 
-    async def stored(self, older_than: timedelta) -> AsyncIterator[list[str]]:
-        """The URIs of all objects of this store that were stored so long ago, in portions."""
-        prefix = self._path_of("").rstrip("/")
+    async def stored(self, older_than: timedelta, part: str) -> AsyncIterator[dict[str, int]]:
+        """URI and bytes of the objects under `<part>/` that were stored so long ago, in portions."""
+        prefix = self._path_of("")
         with translated_errors():
-            async for portion in self._store.list_async(f"{prefix}/" if prefix else None):
+            async for portion in self._store.list_async(f"{prefix}{part}/"):
                 limit = datetime.now(UTC) - older_than
-                keys = [
-                    each["path"].removeprefix(prefix).lstrip("/") for each in portion if each["last_modified"] < limit
-                ]
-                yield [self.root + key for key in keys if OWN_KEY.fullmatch(key)]
+                old = {each["path"].removeprefix(prefix): each for each in portion if each["last_modified"] < limit}
+                yield {self.root + key: each["size"] for key, each in old.items() if OWN_KEY.fullmatch(key)}
 
     async def read(self, uri: str, max_bytes: int) -> bytes:
         """The bytes of any object, also of other buckets; see ObjectReader.read."""

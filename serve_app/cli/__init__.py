@@ -1,4 +1,4 @@
-"""The command line `crossmodal`: serve, add, search, evaluate, delete, status, snapshot, table. Each works over HTTP.
+"""The command line `crossmodal`: serve, add, search, evaluate, delete, gc, status, snapshot, table. All work over HTTP.
 
 Only typer and rich are imported here, so that `--help` comes at once; each command imports the rest when it runs.
 """
@@ -8,6 +8,7 @@ import typer
 from serve_app.cli.add import add
 from serve_app.cli.delete import delete
 from serve_app.cli.evaluate import evaluate
+from serve_app.cli.gc import gc
 from serve_app.cli.keeping import snapshot, table
 from serve_app.cli.search import search
 from serve_app.cli.serve import serve
@@ -25,6 +26,7 @@ app.command()(add)
 app.command()(search)
 app.command()(evaluate)
 app.command()(delete)
+app.command()(gc)
 app.command()(status)
 app.add_typer(snapshot, name="snapshot")
 app.add_typer(table, name="table")

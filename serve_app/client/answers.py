@@ -115,6 +115,16 @@ class Deletion:
 
 
 @dataclass(frozen=True, slots=True)
+class Orphans:
+    """Kept pictures that no document points to, and how many of them were removed."""
+
+    pictures: int
+    bytes: int
+    removed: int
+    removed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """The state of the table; version 0 and no fingerprint while nothing was ever stored."""
 

@@ -17,6 +17,7 @@ from serve_app.client.answers import (
     Embeddings,
     ImageSource,
     NewDocument,
+    Orphans,
     Ready,
     SearchResult,
     SearchResults,
@@ -211,6 +212,18 @@ class Client:
     def thumbnail(self, document_id: str, size_px: int = 256) -> bytes:
         """A small picture file, its longer side at most `size_px`. Raises as `content` does."""
         return self._transport.send("GET", f"{_path(document_id)}/thumbnail", params={"size": size_px}).content
+
+    def orphans(self, *, remove: bool = False) -> Orphans:
+        """Count the kept pictures that no document points to, and remove them if told. Asks part by part until the end."""
+        found = Orphans(0, 0, 0, 0)
+        asked: dict[str, Any] = {"remove": remove}
+        while True:
+            answer = self._transport.json("POST", "/v1/pictures:gc", json=asked)
+            part = read_answer(Orphans, answer)
+            found = Orphans(*(getattr(found, name) + getattr(part, name) for name in Orphans.__slots__))
+            if answer.get("next_after") is None:
+                return found
+            asked["after"] = answer["next_after"]
 
     def table(self) -> Table:
         """The state of the table."""

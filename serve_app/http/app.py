@@ -15,6 +15,7 @@ from serve_app.http.limits import HttpLimits
 from serve_app.http.middleware import BodyLimit, Deadline, LastNet, RequestId
 from serve_app.http.openapi import openapi
 from serve_app.http.operations import Answer, Operation, routes_of
+from serve_app.http.orphans import orphan_operations
 from serve_app.http.pages import page_operations
 from serve_app.http.search import search_operations
 from serve_app.http.service import service_operations
@@ -45,6 +46,7 @@ def create_app(
         *search_operations(search, limits),
         *document_operations(documents, models, limits),
         *encoder_operations(embeddings, classify, limits),
+        *orphan_operations(documents),
         *keeping_operations(keeping),
         *service_operations(status),
         *page_operations(),

@@ -34,6 +34,7 @@ from serve_app.types import (
     InlinePicture,
     ItemFailure,
     Modality,
+    Orphans,
     Picture,
     PictureContent,
     PictureTask,
@@ -135,6 +136,10 @@ class DocumentService:
     async def delete_matching(self, where: Filter | None) -> DeletedRows:
         """Remove what a filter matches, everything if None. Raises InvalidFilter."""
         return await self._indexing.delete_matching(None if where is None else check_filter(where, self._fields))
+
+    async def orphans(self, *, remove: bool, after: str | None = None) -> Orphans:
+        """Kept pictures that no document points to, in one part of the store; see ports.Indexing."""
+        return await self._indexing.orphans(remove, after)
 
     async def content(self, document_id: str) -> PictureContent:
         """The picture's file. Raises DocumentNotFound, PictureNotFound."""

@@ -15,7 +15,7 @@ from serve_app.core.vectors import check_unit
 from serve_app.errors import CrossmodalError, FingerprintMismatch, NotReady
 from serve_app.ports import MaintainedTable
 from serve_app.services.index_keeper import IndexKeeper
-from serve_app.services.kept_pictures import KeptPictures
+from serve_app.services.kept_pictures import MOST_FREED, KeptPictures
 from serve_app.services.table_upkeep import TableUpkeep
 from serve_app.types import (
     DeletedRows,
@@ -74,13 +74,13 @@ class IndexingService:
         """Create the table for this encoder if there is none. Raises FingerprintMismatch if it belongs to another."""
         async with self._writing:
             info = await self._table.create(encoder)
-        self._upkeep.look()
         if info.fingerprint != encoder.fingerprint:
             raise FingerprintMismatch(
                 f"the table {info.uri} was built with the encoder {info.model} ({(info.fingerprint or '')[:12]}), this graph "
                 f"runs {encoder.model} ({encoder.fingerprint[:12]}): start it with the table's encoder, take a table of "
                 "its own into service (crossmodal table use), or give it another table.uri and add the documents again"
             )
+        self._upkeep.look()
         return info
 
     async def upsert(self, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
@@ -98,9 +98,11 @@ class IndexingService:
         return [DeleteOutcome(id=each, deleted=each in present, table_version=version) for each in ids]
 
     async def delete_matching(self, where: Filter | None) -> DeletedRows:
-        """Delete what a checked filter matches, everything if None, in one commit. Kept pictures become orphans."""
+        """Delete what a checked filter matches, everything if None, in one commit."""
         async with self._writing:
+            uris = await self._table.uris_matching(where, MOST_FREED) if self._pictures else []
             deleted = await self._table.delete_matching(where)
+        self._free(uris)
         # Of which modalities they were is not known: upkeep counts.
         self._upkeep.wrote({}, touched=True)
         self._upkeep.look()
@@ -132,9 +134,9 @@ class IndexingService:
             for record, failure in zip(records, failures, strict=True)
         ]
 
-    async def orphans(self, *, remove: bool) -> Orphans:
-        """Kept pictures that no document points to: counted, and removed if told."""
-        return await self._pictures.orphans(remove=remove) if self._pictures else Orphans(0, 0, 0)
+    async def orphans(self, remove: bool, after: str | None = None) -> Orphans:
+        """Kept pictures that no document points to: counted, and removed if told. See ports.Indexing."""
+        return await self._pictures.orphans(remove=remove, after=after) if self._pictures else Orphans(0, 0, 0, 0)
 
     def _free(self, uris: Iterable[str | None]) -> None:
         if self._pictures:

@@ -51,7 +51,8 @@ class TableUpkeep:
         self._keeper = keeper
         self._counts: Mapping[Modality, int] = {}  # when it was last looked
         self._written: Counter[Modality] = Counter()  # since then
-        self._commits = 0  # since the last compaction
+        # Since the last compaction. A start is as good as that many: what was declared anew waits for it.
+        self._commits = compact_every_commits
         self._changed_rows = 0  # since the index was last measured
         self._compacted_at = -float("inf")
         self._compaction_s = 0.0

@@ -98,8 +98,11 @@ async def test_a_store_owns_what_it_wrote_and_nothing_else(case: Case) -> None:
 
 async def test_what_lies_there_is_listed_and_removed_unless_it_is_young(case: Case) -> None:
     uri = await case.store.put(SHA256, "image/png", DATA)
-    assert [each async for portion in case.store.stored(timedelta(0)) for each in portion] == [uri]
-    assert [each async for portion in case.store.stored(timedelta(hours=1)) for each in portion] == []
+    assert [each async for portion in case.store.stored(timedelta(0), SHA256[:2]) for each in portion.items()] == [
+        (uri, len(DATA))
+    ]
+    assert [each async for portion in case.store.stored(timedelta(0), "00") for each in portion] == []
+    assert [each async for portion in case.store.stored(timedelta(hours=1), SHA256[:2]) for each in portion] == []
     assert await case.store.remove(uri, timedelta(hours=1)) == 0
     assert await case.store.remove(case.root + "not/ours.png", timedelta(0)) == 0
     assert await case.store.remove(uri, timedelta(0)) == len(DATA)

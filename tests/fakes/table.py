@@ -196,6 +196,9 @@ class MemoryTable:
         self._existing()
         self._indexed_ids = set()
 
+    async def uris_matching(self, where: Filter | None, limit: int) -> list[str]:
+        return [row.document.uri for row in self._in_order(where) if row.document.uri is not None][:limit]
+
     async def used_uris(self, uris: Sequence[str]) -> set[str]:
         views = [self, *(self._versions[version][1] for version in self.snapshots.values())]
         return {uri for view in views for uri in view.uris()} & set(uris)

@@ -62,6 +62,8 @@ from serve_app.types import (
 
 _IDS_PER_READ = 1000
 _VIEWS = 8
+# At each of them one writer at least gets through.
+_STORE_ATTEMPTS = 16
 
 
 class LanceTable:
@@ -173,8 +175,17 @@ class LanceTable:
 
     async def store_index(self, state: IndexState) -> None:
         """Store how the table is searched; makes a new version and rewrites no row. Raises NotReady without a table."""
-        update = {"path": "vector", "metadata": {INDEX_KEY: index_to_json(state)}}
-        await self._handle.run("written", lambda table: table.update_field_metadata(update), not_ready)
+        await self._store(INDEX_KEY, index_to_json(state))
+
+    async def uris_matching(self, where: Filter | None, limit: int) -> list[str]:
+        """Up to `limit` URIs that rows which `where` matches point to, of all rows if None; in no order."""
+
+        async def read(table: lancedb.AsyncTable) -> list[str]:
+            asked = await self._predicate(table, _both(Compare("uri", Operator.EXISTS, True), where))
+            rows = await table.query().where(asked).select(["uri"]).limit(limit).to_arrow()
+            return list(rows.column("uri").to_pylist())
+
+        return await self._handle.run("read", read, list)
 
     async def used_uris(self, uris: Sequence[str]) -> set[str]:
         """Those of these URIs that a row points to, of this table, of a snapshot, or of a table beside it."""
@@ -337,8 +348,23 @@ class LanceTable:
 
     async def store_calibration(self, calibration: Calibration) -> None:
         """Store it with the table; makes a new version and rewrites no row. Raises NotReady without a table."""
-        update = {"path": "vector", "metadata": {CALIBRATION_KEY: calibration_to_json(calibration)}}
-        await self._handle.run("written", lambda table: table.update_field_metadata(update), not_ready)
+        await self._store(CALIBRATION_KEY, calibration_to_json(calibration))
+
+    async def _store(self, key: str, text: str) -> None:
+        """Two that store at once conflict, whatever their keys: whoever lost stores again, and the last one stands."""
+
+        async def write(table: lancedb.AsyncTable) -> None:
+            for attempt in range(1, _STORE_ATTEMPTS + 1):
+                try:
+                    await table.update_field_metadata({"path": "vector", "metadata": {key: text}})
+                except RuntimeError as error:
+                    if attempt == _STORE_ATTEMPTS or "concurrent transaction UpdateConfig" not in str(error):
+                        raise
+                    await table.checkout_latest()  # type: ignore[no-untyped-call]
+                else:
+                    return
+
+        await self._handle.run("written", write, not_ready)
 
     async def _find(self, ids: Sequence[str], columns: list[str] | None) -> list[pa.Table]:
         """The rows with these ids, in parts, in no order; all columns if None."""
