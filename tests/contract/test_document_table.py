@@ -655,3 +655,13 @@ async def test_two_processes_that_create_the_same_table_share_one(tmp_path: Path
         info = await LanceTable(str(tmp_path), name=f"table-{turn}").info()
         assert info.model in {"by-1 (v1)", "by-2 (v1)"}
         assert info.counts[Modality.TEXT] == 2
+
+
+async def test_several_that_store_how_the_table_is_searched_at_once_all_succeed(folder: str) -> None:
+    writers = [LanceTable(folder) for _ in range(4)]
+    for writer in writers:
+        await writer.info()
+    calibrating = [writer.store_calibration(Calibration(1, {}, {}, {})) for writer in writers]
+    await asyncio.gather(*calibrating, writers[0].store_index(BY_INDEX))
+    info = await LanceTable(folder).info()
+    assert (info.calibration_version, info.index and info.index.kind) == (1, IndexKind.IVF_SQ)

@@ -219,3 +219,21 @@ async def test_upkeep_takes_new_rows_into_the_index_and_builds_it_anew_when_the_
     index = (await table.info()).index
     assert index is not None
     assert (index.built_rows, len(table.built)) == (530, 2)
+
+
+async def test_a_start_maintains_the_table_once_however_often_it_is_looked_at() -> None:
+    table = await filled(rows=50)
+    upkeep = TableUpkeep(
+        table,
+        asyncio.Lock(),
+        compact_every_commits=100,
+        keep_versions=timedelta(hours=1),
+        calibration_sample=10,
+        calibration_growth=10.0,
+        keeper=keeper_of(table),
+    )
+    for _ in range(3):
+        upkeep.look()
+        upkeep.look()
+        await upkeep.settled()
+    assert table.maintained == 1

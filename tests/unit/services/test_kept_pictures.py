@@ -1,15 +1,19 @@
 """Pictures go with their documents, and never before: on an in-memory table and a store that knows how old each picture is."""
 
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from serve_app.adapters.lance_table import LanceTable
+from serve_app.adapters.object_store import ObstoreObjectStore
 from serve_app.services.indexing import IndexingService
-from serve_app.services.kept_pictures import KeptPictures
-from serve_app.types import EncoderCard, ImagePreprocessing, Modality, Orphans, Record
+from serve_app.services.kept_pictures import MOST_FREED, PARTS, KeptPictures
+from serve_app.types import Compare, EncoderCard, ImagePreprocessing, Modality, Operator, Orphans, Record
 from tests.fakes.table import MemoryTable
 
 PREPROCESSING = ImagePreprocessing(8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", "shortest", 0)
@@ -106,3 +110,42 @@ async def test_orphans_are_counted_first_and_removed_only_when_told(system: Syst
     assert "kept://lost" in system.store.ages
     assert await system.indexing.orphans(remove=True) == Orphans(1, 10, removed=1, removed_bytes=10)
     assert set(system.store.ages) == {"kept://a", "kept://b", "kept://under-way"}
+
+
+async def test_pictures_go_with_what_a_filter_deletes(system: System) -> None:
+    await system.indexing.delete_matching(Compare("id", Operator.IN, ("1", "3")))
+    await system.indexing.settled()
+    assert set(system.store.ages) == {"kept://a"}  # "2" points to it
+
+
+async def test_where_too_many_pictures_are_freed_to_remember_the_whole_store_is_gone_through(system: System) -> None:
+    system.store.ages["kept://lost"] = OLD
+    pictures = KeptPictures(system.table, system.store)
+    pictures.freed(f"kept://gone/{each}" for each in range(MOST_FREED))
+    await pictures.settled()
+    assert set(system.store.ages) == {"kept://a", "kept://b"}
+
+
+async def test_a_large_store_is_gone_through_part_by_part(system: System) -> None:
+    system.store.ages["kept://lost"] = OLD
+    now_s = iter(range(0, 10**6, 10))
+    pictures = KeptPictures(system.table, system.store, clock=lambda: next(now_s))
+    found = [await pictures.orphans(remove=False)]
+    while found[-1].next_after is not None:
+        found.append(await pictures.orphans(remove=False, after=found[-1].next_after))
+    assert [each.next_after for each in found] == [*PARTS[:-1], None]
+    assert sum(each.pictures for each in found) == 1
+
+
+async def test_orphans_of_a_folder_are_found_and_removed(tmp_path: Path) -> None:
+    table, store = LanceTable(str(tmp_path / "table")), ObstoreObjectStore(str(tmp_path / "pictures"))
+    await table.create(ENCODER)
+    used, lost, _young = [await store.put(each * 64, "image/png", b"picture") for each in "1f2"]
+    for uri in (used, lost):
+        os.utime(uri.removeprefix("file://"), (0, 0))
+    await table.upsert([picture("1", used)], {}, datetime.now(UTC))
+    pictures = KeptPictures(table, store)
+    assert await pictures.orphans(remove=False) == Orphans(1, 7, 0, 0)
+    assert await pictures.orphans(remove=True) == Orphans(1, 7, 1, 7)
+    assert await table.uris_matching(None, 10) == [used]
+    assert sorted(path.name[0] for path in (tmp_path / "pictures").rglob("*.png")) == ["1", "2"]
