@@ -71,7 +71,8 @@ def tasks(rows: int) -> dict[str, Task]:
             fits = np.array([bound is None or each < bound for each in chunk.ids])
             for query in range(QUERIES):
                 allowed = np.flatnonzero(fits & (chunk.modalities == wanted[query]))
-                order = allowed[np.argsort(-scores[allowed, query])[:RECALL_DEPTH]]
+                near = scores[allowed, query]
+                order = allowed[np.argpartition(-near, min(RECALL_DEPTH, len(near) - 1))[:RECALL_DEPTH]]
                 found = [*best[name][query], *((float(scores[at, query]), chunk.ids[at]) for at in order)]
                 best[name][query] = sorted(found, reverse=True)[:RECALL_DEPTH]
     names = [MODALITIES[each].value for each in wanted]
@@ -156,6 +157,7 @@ async def _search(lance: lancedb.AsyncTable, task: Task, at: int, tuning: IndexT
         lambda: lance.query().nearest_to(task.vectors[at]).column("vector").where(where).limit(RECALL_DEPTH),
         tuning,
         RECALL_DEPTH,
+        filtered=task.bound is not None,
     )
     found: list[str] = rows.column("id").to_pylist()
     return found

@@ -18,6 +18,7 @@ from serve_app.types import (
     Filter,
     FloatMatrix,
     ImagePreprocessing,
+    IndexKind,
     IndexState,
     IndexTuning,
     ItemFailure,
@@ -306,7 +307,7 @@ class MaintainedTable(DocumentTable, Protocol):
         """Compact small files, bring indexes up to date, and drop versions older than that."""
         ...
 
-    async def build_index(self, partitions: int) -> None:
+    async def build_index(self, kind: IndexKind, partitions: int) -> None:
         """Make the vector index anew over all rows. Readers go on as `store_index` last told them."""
         ...
 

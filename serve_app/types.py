@@ -535,10 +535,11 @@ class Calibration:
 
 
 class IndexKind(StrEnum):
-    """How nearest rows are found: by reading every vector, or by scalar quantisation in inverted lists."""
+    """How nearest rows are found: by reading every vector, or by quantised ones in inverted lists: a byte or a bit a number."""
 
     EXACT = "exact"
     IVF_SQ = "ivf_sq"
+    IVF_RQ = "ivf_rq"
 
 
 @dataclass(frozen=True, slots=True)

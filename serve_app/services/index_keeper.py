@@ -19,6 +19,7 @@ from serve_app.core.index_policy import (
     REFINES,
     IndexPolicy,
     IndexStep,
+    kind_for,
     next_step,
     partitions_for,
     probe_ladder,
@@ -98,8 +99,9 @@ class IndexKeeper:
     async def _build(self, exact_ms: float) -> IndexState:
         rows = await self._rows()
         partitions = partitions_for(rows)
+        kind = kind_for((await self._table.info()).dimension or 0)
         started = self._clock()
-        await self._table.build_index(partitions)
+        await self._table.build_index(kind, partitions)
         build_s = self._clock() - started
         log.info("built the vector index: %d rows in %d lists, %.1f s", rows, partitions, build_s)
         cases = await self._cases()
@@ -113,7 +115,7 @@ class IndexKeeper:
             return await self._search_exactly(reason, exact_ms)
         return await self._store(
             IndexState(
-                kind=IndexKind.IVF_SQ,
+                kind=kind,
                 reason=f"exact search takes {exact_ms:.1f} ms",
                 rows=rows,
                 measured_at=datetime.now(UTC),

@@ -435,7 +435,7 @@ async def test_a_search_by_the_index_gives_what_an_exact_one_gives_whatever_the_
     queries = np.stack([rows[0].vector, rows[1].vector])
     exact = {limit: await table.nearest(queries, Modality.IMAGE, limit) for limit in (10, 150, 500)}
     await table.maintain(timedelta(hours=1))
-    await table.build_index(8)
+    await table.build_index(IndexKind.IVF_SQ, 8)
     # As many lists as a text needs to reach the pictures.
     await table.store_index(replace(BY_INDEX, tuning=IndexTuning(8, 4)))
     for limit, expected in exact.items():
@@ -450,7 +450,7 @@ async def test_a_search_by_the_index_gives_what_an_exact_one_gives_whatever_the_
 async def test_rows_written_after_the_index_was_built_are_found_and_counted(table: MaintainedTable) -> None:
     await table.upsert(two_modalities(400), {}, MONDAY)
     await table.maintain(timedelta(hours=1))
-    await table.build_index(8)
+    await table.build_index(IndexKind.IVF_SQ, 8)
     await table.store_index(BY_INDEX)
     assert (await table.info()).index == BY_INDEX
     await table.upsert([record("new", axis(5))], {}, MONDAY)
@@ -465,7 +465,7 @@ async def test_a_probe_finds_what_it_was_told_to_look_at(table: MaintainedTable)
     rows = two_modalities(400)
     await table.upsert(rows, {}, MONDAY)
     await table.maintain(timedelta(hours=1))
-    await table.build_index(8)
+    await table.build_index(IndexKind.IVF_SQ, 8)
     queries = np.stack([rows[0].vector, rows[2].vector, rows[4].vector])
     exact = await table.probe(queries, Modality.IMAGE, 11, None)
     assert exact == [ids_of(page) for page in await table.nearest(queries, Modality.IMAGE, 11)]

@@ -34,6 +34,7 @@ from serve_app.types import (
     FieldSpec,
     Filter,
     FloatMatrix,
+    IndexKind,
     IndexState,
     IndexTuning,
     Modality,
@@ -188,7 +189,7 @@ class MemoryTable:
         if self._indexed_ids:
             self._indexed_ids = set(self._rows)
 
-    async def build_index(self, partitions: int) -> None:
+    async def build_index(self, kind: IndexKind, partitions: int) -> None:
         self._existing()
         self._indexed_ids = set(self._rows)
 

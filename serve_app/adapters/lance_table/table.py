@@ -48,6 +48,7 @@ from serve_app.types import (
     FieldSpec,
     Filter,
     FloatMatrix,
+    IndexKind,
     IndexState,
     IndexTuning,
     Modality,
@@ -165,9 +166,9 @@ class LanceTable:
 
         await self._handle.run("compacted", work, not_ready)
 
-    async def build_index(self, partitions: int) -> None:
+    async def build_index(self, kind: IndexKind, partitions: int) -> None:
         """Make the vector index over all rows, in place of the one that is there. Raises NotReady without a table."""
-        await self._handle.run("indexed", lambda table: build_vector_index(table, partitions), not_ready)
+        await self._handle.run("indexed", lambda table: build_vector_index(table, kind, partitions), not_ready)
 
     async def drop_index(self) -> None:
         """Remove the vector index, if there is one. Raises NotReady without a table."""
@@ -245,6 +246,7 @@ class LanceTable:
                 lambda: table.query().nearest_to(vectors).column("vector").where(matching).limit(limit),
                 tuning,
                 limit * len(vectors),
+                filtered=where is not None,
             )
 
         rows: pa.Table | None = await self._handle.run("read", search, lambda: None)

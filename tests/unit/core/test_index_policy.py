@@ -7,6 +7,7 @@ from serve_app.core.index_policy import (
     IndexPolicy,
     IndexStep,
     compaction_wait_s,
+    kind_for,
     next_step,
     partitions_for,
     probe_ladder,
@@ -82,8 +83,15 @@ def test_an_index_is_dropped_only_when_the_table_is_far_below_the_limit() -> Non
     assert step(replace(INDEXED, rows=12_000, built_rows=12_000), 4_999) is IndexStep.DROP
 
 
-def test_lists_hold_about_a_thousand_rows_each() -> None:
-    assert [partitions_for(rows) for rows in (300, 10_000, 100_000, 1_000_000)] == [8, 8, 128, 1024]
+def test_lists_hold_about_four_thousand_rows_each() -> None:
+    assert [partitions_for(rows) for rows in (300, 10_000, 100_000, 1_000_000)] == [8, 8, 32, 256]
+
+
+@pytest.mark.parametrize(
+    ("dimension", "kind"), [(512, IndexKind.IVF_RQ), (8, IndexKind.IVF_SQ), (100, IndexKind.IVF_SQ)]
+)
+def test_long_vectors_are_kept_as_bits_and_others_as_bytes(dimension: int, kind: IndexKind) -> None:
+    assert kind_for(dimension) is kind
 
 
 @pytest.mark.parametrize("partitions", [1, 8, 1024])

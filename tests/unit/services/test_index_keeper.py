@@ -31,7 +31,7 @@ class Clock:
 
 
 class IndexedTable(MemoryTable):
-    """Its index finds pictures only where `lists_to_pictures` lists are read, everything from `refine` 4 on."""
+    """Its index finds pictures only where `lists_to_pictures` lists are read, everything from `refine` 10 on."""
 
     def __init__(
         self, clock: Clock, *, lists_to_pictures: int = 5, exact_ms: float = 90, indexed_ms: float = 8
@@ -45,10 +45,10 @@ class IndexedTable(MemoryTable):
         self.dropped = 0
         self.maintained = 0
 
-    async def build_index(self, partitions: int) -> None:
+    async def build_index(self, kind: IndexKind, partitions: int) -> None:
         self.built.append(partitions)
         self.clock.now_s += 4
-        await super().build_index(partitions)
+        await super().build_index(kind, partitions)
 
     async def drop_index(self) -> None:
         self.dropped += 1
@@ -64,7 +64,7 @@ class IndexedTable(MemoryTable):
         self.clock.now_s += (self.exact_ms if tuning is None else self.indexed_ms) / 1000
         found = await super().probe(vectors, modality, limit, tuning)
         if tuning is None or (
-            tuning.refine >= 4 and (modality is Modality.TEXT or tuning.nprobes >= self.lists_to_pictures)
+            tuning.refine >= 10 and (modality is Modality.TEXT or tuning.nprobes >= self.lists_to_pictures)
         ):
             return found
         return [ids[: limit // 2] for ids in found]
@@ -114,7 +114,7 @@ async def test_a_slow_table_gets_an_index_with_the_fewest_lists_that_reach_the_t
     index = (await table.info()).index
     assert index is not None
     assert (index.kind, index.recall, index.partitions, index.build_s) == (IndexKind.IVF_SQ, 1.0, 8, pytest.approx(4))
-    assert index.tuning == IndexTuning(nprobes=5, refine=4)
+    assert index.tuning == IndexTuning(nprobes=5, refine=10)
     assert (index.search_ms, index.exact_ms) == (pytest.approx(8), pytest.approx(90))
     assert (index.rows, index.built_rows, index.unindexed_rows) == (200, 200, 0)
 
@@ -170,7 +170,7 @@ async def test_recall_that_fell_is_tuned_back_without_building_anew() -> None:
     assert await kept(table, changed_rows=50) is IndexStep.MEASURE
     index = (await table.info()).index
     assert index is not None
-    assert (index.tuning, index.recall) == (IndexTuning(8, 4), 1.0)
+    assert (index.tuning, index.recall) == (IndexTuning(8, 10), 1.0)
     assert table.built == [8]
 
 
