@@ -200,14 +200,15 @@ class LanceTable:
     async def probe(
         self, vectors: FloatMatrix, modality: Modality, limit: int, tuning: IndexTuning | None
     ) -> list[list[str]]:
-        """The ids that `nearest` would give with this tuning, or exactly without one."""
+        """The ids that `nearest` finds in the lists of this tuning, or exactly without one; fewer where those hold fewer."""
 
         async def search(table: lancedb.AsyncTable) -> pa.Table:
             def query() -> Any:
                 found = table.query().nearest_to(vectors).column("vector").where(modality_is(modality)).limit(limit)
                 return found.select(["id", "_distance"])
 
-            return await nearest_rows(query, tuning, limit * len(vectors))
+            # No second look in all lists: one query that comes up short would have it done for all, and flatter the tuning.
+            return await nearest_rows(query, tuning, wanted=0)
 
         rows = _with_query_index(await self._handle.run("read", search, not_ready))
         found: list[list[str]] = [[] for _ in vectors]

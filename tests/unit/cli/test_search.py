@@ -101,7 +101,7 @@ def test_a_picture_among_several_things_travels_in_the_query(service, run, pictu
 
 
 def test_options_travel_by_their_names_and_only_where_given(service, run):
-    options = ("--offset", 20, "--confidence", 0.9, "--diversity", 0.3, "--past", "monday")
+    options = ("--offset", 20, "--confidence", 0.9, "--diversity", 0.3, "--as-of", "monday")
     assert run("search", "boat", *options).exit_code == 0
     expected = {"limit": 10, "offset": 20, "min_confidence": 0.9, "diversity": 0.3, "as_of": "monday"}
     assert service.searches == [{"query": {"text": "boat"}, **expected}]
