@@ -377,7 +377,7 @@ async def test_searches_go_on_through_switches_without_a_failure_or_a_mixed_answ
 
 
 def asked(fingerprint: str, **changes: Any) -> VectorQuery:
-    return replace(VectorQuery(axis(0), fingerprint, Modality.TEXT, tuple(Modality), limit=9), **changes)
+    return replace(VectorQuery(axis(0), fingerprint, ((Modality.TEXT, 1.0),), tuple(Modality), limit=9), **changes)
 
 
 def hits_of(answer: SearchPage | ItemFailure) -> list[str] | str:
