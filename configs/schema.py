@@ -135,7 +135,10 @@ LANGUAGES = (
 LIST_TYPES = {"string": "strings", "integer": "integers"}
 # Columns of every table, and what LanceDB calls the number of a query: no field can be called so.
 RESERVED_FIELDS = frozenset(
-    {"id", "modality", "uri", "text", "vector", "content_sha256", "metadata", "created_at", "updated_at", "query_index"}
+    {
+        *("id", "modality", "uri", "text", "vector", "content_sha256", "metadata", "created_at", "updated_at"),
+        *("offset_s", "thumbnail_uri", "query_index"),
+    }
 )
 FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 MAX_FIELDS = 64

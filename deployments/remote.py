@@ -210,6 +210,10 @@ class RemoteRetriever:
         found: list[Document] = await self._target.call("find", where, limit, after)
         return found
 
+    async def count(self, where: Filter) -> int:
+        count: int = await self._target.call("count", where)
+        return count
+
     async def table_info(self) -> TableInfo:
         info: TableInfo = await self._target.call("table_info")
         return info

@@ -41,6 +41,9 @@ class Retriever:
     async def find(self, where: Filter | None, limit: int, after: str | None = None) -> list[Document]:
         return await self._service.find(where, limit, after)
 
+    async def count(self, where: Filter) -> int:
+        return await self._service.count(where)
+
     async def table_info(self) -> TableInfo:
         return await self._service.table_info()
 

@@ -83,6 +83,10 @@ class Retrieval(Protocol):
         """The first `limit` documents that `where` matches, in the order of their ids, those after the id `after`."""
         ...
 
+    async def count(self, where: Filter) -> int:
+        """How many documents `where` matches."""
+        ...
+
     async def table_info(self) -> TableInfo: ...
 
 
@@ -223,6 +227,10 @@ class DocumentTable(Protocol):
 
     async def find(self, where: Filter | None, limit: int, after: str | None = None) -> list[StoredDocument]:
         """The first `limit` rows that `where` matches, in the order of their ids, those after the id `after`."""
+        ...
+
+    async def count(self, where: Filter) -> int:
+        """How many rows `where` matches."""
         ...
 
     async def upsert(self, records: Sequence[Record], created_at: Mapping[str, datetime], now: datetime) -> int:

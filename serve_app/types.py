@@ -26,6 +26,7 @@ class Modality(StrEnum):
     TEXT = "text"
     IMAGE = "image"
     IMAGE_TEXT = "image_text"
+    VIDEO_FRAME = "video_frame"
 
 
 class Ranking(StrEnum):
@@ -210,6 +211,8 @@ class Document:
     created_at: datetime
     updated_at: datetime
     fields: Mapping[str, FieldValue] = field(default_factory=dict)
+    offset_s: float | None = None  # of a video's frame: when it is shown, from the beginning; its `uri` is the video's
+    thumbnail_uri: str | None = None  # of a video's frame: the kept JPEG of it, which its vector was made of
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +237,8 @@ class Record:
     vector: FloatVector
     fingerprint: str
     fields: Mapping[str, FieldValue] = field(default_factory=dict)
+    offset_s: float | None = None
+    thumbnail_uri: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,12 @@ from serve_app.core.fields import LIST_TYPES
 from serve_app.types import FieldType, FieldValue
 
 QUERY_COLUMN = "query_index"  # LanceDB's name for which of several queries a row was found by
-COLUMNS = ["id", "modality", "uri", "text", "vector", "content_sha256", "metadata", "created_at", "updated_at"]
+# Columns that came later: a table made before, or a snapshot of one, lacks them, and no document there has a value.
+LATE_COLUMNS = ("offset_s", "thumbnail_uri")
+COLUMNS = [
+    *("id", "modality", "uri", "text", "vector", "content_sha256", "metadata", "created_at", "updated_at"),
+    *LATE_COLUMNS,
+]
 INSTANT = pa.timestamp("us", tz="UTC")
 _FIELD_TYPES: Mapping[FieldType, pa.DataType] = {
     FieldType.STRING: pa.string(),
@@ -20,6 +25,12 @@ _FIELD_TYPES: Mapping[FieldType, pa.DataType] = {
     FieldType.STRINGS: pa.list_(pa.string()),
     FieldType.INTEGERS: pa.list_(pa.int64()),
 }
+
+
+def late_columns() -> list[pa.Field]:
+    """Those of LATE_COLUMNS, null for everything but the frames of videos."""
+    types = (pa.float64(), pa.string())
+    return [pa.field(name, type_) for name, type_ in zip(LATE_COLUMNS, types, strict=True)]
 
 
 def field_columns(fields: Mapping[str, FieldType]) -> list[pa.Field]:

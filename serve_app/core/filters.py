@@ -35,6 +35,8 @@ FILTERED_COLUMNS: Mapping[str, tuple[FieldType, tuple[Operator, ...]]] = {
     "text": (FieldType.STRING, (Operator.EXISTS,)),
     "created_at": (FieldType.TIMESTAMP, _OPERATORS[FieldType.TIMESTAMP]),
     "updated_at": (FieldType.TIMESTAMP, _OPERATORS[FieldType.TIMESTAMP]),
+    "content_sha256": (FieldType.STRING, (Operator.EQ, Operator.NE, Operator.IN)),
+    "offset_s": (FieldType.FLOAT, _OPERATORS[FieldType.FLOAT]),
 }
 
 

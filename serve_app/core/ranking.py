@@ -16,6 +16,7 @@ Phi(score) ** n, which is its confidence. docs/ranking.md has the measurements.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,6 +29,8 @@ from serve_app.types import Calibration, FloatMatrix, FloatVector, Modality, Pai
 PRIOR_ROWS = 2
 # Rows of each modality whose pairs are scored: 512 x 512 pairs give the mean and the deviation to three digits.
 PAIR_ROWS = 512
+# Sampled pictures from which on a video's frames are measured by what is known of pictures: see `estimate_calibration`.
+ENOUGH_PICTURES = 64
 # The spread of n pairs is drawn towards this as if that many more had been seen: three documents say nothing of a spread.
 PRIOR_PAIRS = 30
 PRIOR_DEVIATION = 0.2
@@ -45,7 +48,18 @@ def empty_calibration() -> Calibration:
 def estimate_calibration(
     samples: Mapping[Modality, FloatMatrix], row_counts: Mapping[Modality, int], version: int
 ) -> Calibration:
-    """Means and spreads of unrelated pairs from sampled raw vectors [n, d] of each modality that has any."""
+    """Means and spreads of unrelated pairs from sampled raw vectors [n, d] of each modality that has any.
+
+    A frame of a video is a picture to the encoder, so its gap is that of pictures. Thousands of frames may be of a few videos
+    and nearly alike: their own mean would be what these videos show, and taking it away would leave nothing of it. Where there
+    are ENOUGH_PICTURES frames are therefore centred and scaled as pictures are.
+    """
+    as_pictures = len(samples.get(Modality.IMAGE, ())) >= ENOUGH_PICTURES and len(samples.get(Modality.VIDEO_FRAME, ()))
+    if as_pictures:
+        estimated = estimate_calibration(
+            {**samples, Modality.VIDEO_FRAME: samples[Modality.IMAGE][:0]}, row_counts, version
+        )
+        return _with_frames_as_pictures(estimated)
     present = {modality: rows for modality, rows in samples.items() if len(rows)}
     means = {
         modality: (rows.mean(axis=0) * (len(rows) / (len(rows) + PRIOR_ROWS))).astype(np.float32)
@@ -60,6 +74,18 @@ def estimate_calibration(
                 scores = scores[~np.eye(len(queries), dtype=bool)]
             pair_scores[query_modality, document_modality] = _spread(scores.ravel())
     return Calibration(version=version, row_counts=dict(row_counts), means=means, pair_scores=pair_scores)
+
+
+def _with_frames_as_pictures(calibration: Calibration) -> Calibration:
+    pairs: dict[tuple[Modality, Modality], PairScores] = dict(calibration.pair_scores)
+    for (query, document), scores in calibration.pair_scores.items():
+        pairs.update(((one, other), scores) for one in _alike(query) for other in _alike(document))
+    means = {**calibration.means, Modality.VIDEO_FRAME: calibration.means[Modality.IMAGE]}
+    return replace(calibration, means=means, pair_scores=pairs)
+
+
+def _alike(modality: Modality) -> tuple[Modality, ...]:
+    return (modality, Modality.VIDEO_FRAME) if modality is Modality.IMAGE else (modality,)
 
 
 def needs_calibration(calibration: Calibration, row_counts: Mapping[Modality, int], growth: float) -> bool:

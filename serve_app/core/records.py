@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from serve_app.core.columns import COLUMNS as COLUMNS
-from serve_app.core.columns import INSTANT, field_columns, fields_in, utc
+from serve_app.core.columns import INSTANT, LATE_COLUMNS, field_columns, fields_in, late_columns, utc
 from serve_app.core.fields import shown
 from serve_app.core.ranking import empty_calibration
 from serve_app.core.vectors import check_unit
@@ -71,6 +71,7 @@ def table_schema(identity: TableIdentity, fields: Mapping[str, FieldType] = Mapp
         pa.field("metadata", pa.string(), nullable=False),
         pa.field("created_at", INSTANT, nullable=False),
         pa.field("updated_at", INSTANT, nullable=False),
+        *late_columns(),
         *field_columns(fields),
     ]
     metadata = {
@@ -157,6 +158,8 @@ def records_to_rows(
         "metadata": [metadata_to_json(record.metadata) for record in records],
         "created_at": [utc(created_at.get(record.id, stamp)) for record in records],
         "updated_at": [stamp] * len(records),
+        "offset_s": [record.offset_s for record in records],
+        "thumbnail_uri": [record.thumbnail_uri for record in records],
         **{name: [record.fields.get(name) for record in records] for name in fields},
     }
     if unknown := {name for record in records for name in record.fields} - fields.keys():
@@ -173,24 +176,29 @@ def rows_to_documents(rows: pa.Table) -> list[StoredDocument]:
     """Rows as read, in their order; the fingerprint comes from the schema that came with them."""
     fingerprint = identity_of(rows.schema).fingerprint
     vectors = vectors_of(rows)
-    columns = zip(
-        *(rows.column(name).to_pylist() for name in COLUMNS if name != "vector"), fields_in(rows), strict=True
-    )
+    columns = zip(*(_values(rows, name) for name in COLUMNS if name != "vector"), fields_in(rows), strict=True)
     documents = [
         Document(
             id=document_id,
             modality=Modality(modality),
             uri=uri,
             text=text,
-            content_sha256=content_sha256,
+            content_sha256=content,
             metadata=json.loads(metadata),
-            created_at=utc(created_at),
-            updated_at=utc(updated_at),
+            created_at=utc(created),
+            updated_at=utc(updated),
             fields=fields,
+            offset_s=offset_s,
+            thumbnail_uri=thumbnail,
         )
-        for document_id, modality, uri, text, content_sha256, metadata, created_at, updated_at, fields in columns
+        for document_id, modality, uri, text, content, metadata, created, updated, offset_s, thumbnail, fields in columns
     ]
     return [StoredDocument(document, vector, fingerprint) for document, vector in zip(documents, vectors, strict=True)]
+
+
+def pointed_to(row: Document | Record) -> list[str]:
+    """The URIs of a row: where its picture or video lies, and the kept picture of a frame."""
+    return [uri for uri in (row.uri, row.thumbnail_uri) if uri is not None]
 
 
 def vectors_of(rows: pa.Table) -> FloatMatrix:
@@ -258,6 +266,12 @@ def index_from_json(text: str | None) -> IndexState | None:
             "tuning": tuning and IndexTuning(**tuning),
         }
     )
+
+
+def _values(rows: pa.Table, column: str) -> list[Any]:
+    """Of a column that an old table may lack."""
+    absent = column in LATE_COLUMNS and column not in rows.column_names
+    return [None] * len(rows) if absent else list(rows.column(column).to_pylist())
 
 
 def _vector_column(records: Sequence[Record], dimension: int) -> pa.FixedSizeListArray:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from serve_app.core.batching import Batcher
 from serve_app.core.failures import failure_of
 from serve_app.core.index_policy import IndexPolicy
+from serve_app.core.records import pointed_to
 from serve_app.core.vectors import check_unit
 from serve_app.errors import CrossmodalError, FingerprintMismatch, NotReady
 from serve_app.ports import MaintainedTable
@@ -93,7 +94,7 @@ class IndexingService:
             present = {row.document.id: row.document for row in await self._table.get(ids) if row is not None}
             version = await self._table.delete(sorted(present)) if present else (await self._table.head()).version
         if present:
-            self._free(document.uri for document in present.values())
+            self._free(uri for document in present.values() for uri in pointed_to(document))
             self._upkeep.wrote(Counter(document.modality for document in present.values()), touched=True)
         return [DeleteOutcome(id=each, deleted=each in present, table_version=version) for each in ids]
 
@@ -120,8 +121,8 @@ class IndexingService:
                 created = {each.id: rows[each.id].document.created_at for each in changed if each.id in rows}
                 version = await self._table.upsert(changed, created, datetime.now(UTC))
         if changed:
-            kept = {record.uri for record in last.values()}
-            self._free({row.document.uri for row in rows.values()} - kept)
+            kept = {uri for record in last.values() for uri in pointed_to(record)}
+            self._free({uri for row in rows.values() for uri in pointed_to(row.document)} - kept)
             self._upkeep.wrote(Counter(record.modality for record in changed), touched=bool(created))
         stored = {record.id for record in changed}
         return [
@@ -138,7 +139,7 @@ class IndexingService:
         """Kept pictures that no document points to: counted, and removed if told. See ports.Indexing."""
         return await self._pictures.orphans(remove=remove, after=after) if self._pictures else Orphans(0, 0, 0, 0)
 
-    def _free(self, uris: Iterable[str | None]) -> None:
+    def _free(self, uris: Iterable[str]) -> None:
         if self._pictures:
             self._pictures.freed(uris)
 
@@ -176,4 +177,9 @@ def _same(record: Record, row: StoredDocument | None) -> bool:
         row.document.text,
         row.document.metadata,
         row.document.fields,
-    ) == (record.content_sha256, record.modality, record.uri, record.text, record.metadata, record.fields)
+        row.document.offset_s,
+        row.document.thumbnail_uri,
+    ) == (
+        *(record.content_sha256, record.modality, record.uri, record.text, record.metadata, record.fields),
+        *(record.offset_s, record.thumbnail_uri),
+    )

@@ -45,9 +45,9 @@ class KeptPictures:
         self._sweep = False
         self._removing: asyncio.Task[None] | None = None
 
-    def freed(self, uris: Iterable[str | None]) -> None:
+    def freed(self, uris: Iterable[str]) -> None:
         """Rows that pointed to these are gone. Their pictures are removed in the background, if nothing else uses them."""
-        self._freed.update(uri for uri in uris if uri is not None and self._store.owns(uri))
+        self._freed.update(uri for uri in uris if self._store.owns(uri))
         if len(self._freed) >= MOST_FREED:
             self._freed, self._sweep = set(), True
         if (self._freed or self._sweep) and (self._removing is None or self._removing.done()):

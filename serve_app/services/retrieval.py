@@ -83,6 +83,10 @@ class RetrievalService:
         """The first `limit` documents that `where` matches, in the order of their ids, those after the id `after`."""
         return [row.document for row in await self._table.find(where, limit, after)]
 
+    async def count(self, where: Filter) -> int:
+        """How many documents `where` matches."""
+        return await self._table.count(where)
+
     async def table_info(self) -> TableInfo:
         """The state of the table as this reader sees it."""
         return await self._table.info()

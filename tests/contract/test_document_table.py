@@ -209,9 +209,19 @@ async def test_writing_no_rows_makes_no_version(table: DocumentTable) -> None:
 
 async def test_info_counts_by_modality_and_every_write_makes_a_later_version(table: DocumentTable) -> None:
     first = await table.upsert([record("a"), record("b", modality=Modality.IMAGE)], {}, MONDAY)
-    assert (await table.info()).counts == {Modality.TEXT: 1, Modality.IMAGE: 1, Modality.IMAGE_TEXT: 0}
+    assert (await table.info()).counts == {
+        Modality.TEXT: 1,
+        Modality.IMAGE: 1,
+        Modality.IMAGE_TEXT: 0,
+        Modality.VIDEO_FRAME: 0,
+    }
     second = await table.upsert([record("a", modality=Modality.IMAGE_TEXT)], {}, MONDAY)
-    assert (await table.info()).counts == {Modality.TEXT: 0, Modality.IMAGE: 1, Modality.IMAGE_TEXT: 1}
+    assert (await table.info()).counts == {
+        Modality.TEXT: 0,
+        Modality.IMAGE: 1,
+        Modality.IMAGE_TEXT: 1,
+        Modality.VIDEO_FRAME: 0,
+    }
     third = await table.delete(["b"])
     assert first < second < third == (await table.info()).version
 

@@ -79,6 +79,7 @@ VALUES: dict[FieldType, list[Any]] = {
 IDS = [each for each in INJECTIONS if each.strip() == each and each and each.isprintable()]
 OPERANDS: dict[str, tuple[FieldType, list[Any]]] = {
     "id": (FieldType.STRING, IDS),
+    "offset_s": (FieldType.FLOAT, FLOATS),
     "uri": (FieldType.STRING, INJECTIONS),
     "created_at": (FieldType.TIMESTAMP, TIMES),
     "updated_at": (FieldType.TIMESTAMP, TIMES),
@@ -161,6 +162,8 @@ def rows(count: int, chance: random.Random) -> list[Record]:
             vector=vector / np.linalg.norm(vector),
             fingerprint=ENCODER.fingerprint,
             fields=fields,
+            # Of others than frames too: what a filter says does not depend on who wrote it.
+            offset_s=chance.choice(FLOATS) + 0.0 if chance.random() < 0.5 else None,
         )
 
     return [one(place) for place in range(count)]

@@ -21,6 +21,7 @@ from serve_app.core.records import (
     check_vectors,
     index_from_json,
     index_to_json,
+    pointed_to,
     records_to_rows,
     rows_to_documents,
     spread,
@@ -79,7 +80,7 @@ class MemoryTable:
         return self._versions[version][0]
 
     def uris(self) -> set[str]:
-        return {row.document.uri for row in self._rows.values() if row.document.uri is not None}
+        return {uri for row in self._rows.values() for uri in pointed_to(row.document)}
 
     def become(self, view: "MemoryTable") -> int:
         """A new version with the rows and the calibration of an old one."""
@@ -148,6 +149,9 @@ class MemoryTable:
     async def find(self, where: Filter | None, limit: int, after: str | None = None) -> list[StoredDocument]:
         return [row for row in self._in_order(where) if after is None or row.document.id > after][: max(limit, 0)]
 
+    async def count(self, where: Filter) -> int:
+        return len(self._in_order(where))
+
     async def upsert(self, records: Sequence[Record], created_at: Mapping[str, datetime], now: datetime) -> int:
         identity = self._existing()
         written = rows_to_documents(records_to_rows(records, identity, created_at, now, self._fields))
@@ -198,7 +202,7 @@ class MemoryTable:
         self._indexed_ids = set()
 
     async def uris_matching(self, where: Filter | None, limit: int) -> list[str]:
-        return [row.document.uri for row in self._in_order(where) if row.document.uri is not None][:limit]
+        return list(dict.fromkeys(uri for row in self._in_order(where) for uri in pointed_to(row.document)))[:limit]
 
     async def used_uris(self, uris: Sequence[str]) -> set[str]:
         views = [self, *(self._versions[version][1] for version in self.snapshots.values())]

@@ -125,7 +125,7 @@ async def test_searches_with_different_filters_do_not_mix(filled: httpx.AsyncCli
         (
             {"field": "prize", "lt": 1},
             "invalid_filter",
-            "there are: id, modality, uri, text, created_at, updated_at, price",
+            "updated_at, content_sha256, offset_s, price",
         ),
         (
             {"field": "price", "lt": "1; DROP TABLE"},

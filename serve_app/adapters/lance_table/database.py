@@ -12,7 +12,7 @@ from datetime import timedelta
 import lancedb
 import pyarrow as pa
 
-from serve_app.core.columns import fields_of
+from serve_app.core.columns import LATE_COLUMNS, fields_of
 from serve_app.core.records import TableIdentity, calibration_from_json, identity_of, index_from_json
 from serve_app.errors import StorageUnavailable
 from serve_app.types import Calibration, FieldType, IndexState
@@ -27,13 +27,14 @@ _GONE = ("not found", "no longer exists")
 
 @dataclass(frozen=True, slots=True)
 class SchemaState:
-    """What the schema said at a version, which is LanceDB's own number."""
+    """What the schema said at a version, which is LanceDB's own number. `late`: which of LATE_COLUMNS it has."""
 
     version: int
     identity: TableIdentity
     calibration: Calibration
     fields: Mapping[str, FieldType]
     index: IndexState | None
+    late: frozenset[str]
 
 
 @dataclass(slots=True, eq=False)
@@ -130,7 +131,8 @@ class Database:
             stored = {key.decode(): text.decode() for key, text in (schema.field("vector").metadata or {}).items()}
             calibration = calibration_from_json(stored.get(CALIBRATION_KEY))
             index = index_from_json(stored.get(INDEX_KEY))
-            table.state = SchemaState(version, identity_of(schema), calibration, fields_of(schema), index)
+            late = frozenset(LATE_COLUMNS) & frozenset(schema.names)
+            table.state = SchemaState(version, identity_of(schema), calibration, fields_of(schema), index, late)
         return table.state
 
     async def _open_at(self, name: str, version: int) -> lancedb.AsyncTable:

@@ -1,13 +1,13 @@
-"""Declared fields as columns of a Lance table, and their indexes."""
+"""Columns that a Lance table gains: those of a later version of crossmodal, and declared fields with their indexes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lancedb
 import pyarrow as pa
 from lancedb.index import Bitmap, BTree, LabelList
 
-from serve_app.core.columns import field_columns, fields_of
+from serve_app.core.columns import field_columns, fields_of, late_columns
 from serve_app.errors import InvalidConfig
 from serve_app.types import FieldIndex, FieldSpec
 
@@ -28,12 +28,25 @@ async def add_fields(table: lancedb.AsyncTable, declared: Mapping[str, FieldSpec
                 f"the table has the field {name!r} as {type_}, and it is {now}: declare it in table.fields as it was, or give "
                 "the service another table.uri and add the documents again"
             )
-    if missing := {name: spec.type for name, spec in declared.items() if name not in present}:
+    await _add_columns(table, field_columns({name: spec.type for name, spec in declared.items()}))
+
+
+async def add_late_columns(table: lancedb.AsyncTable) -> None:
+    """Add those of core.columns.LATE_COLUMNS that the table lacks, null in every row."""
+    await _add_columns(table, late_columns())
+
+
+async def _add_columns(table: lancedb.AsyncTable, wanted: Sequence[pa.Field]) -> None:
+    present = await table.schema()
+    if missing := [column for column in wanted if column.name not in present.names]:
         try:
-            await table.add_columns(pa.schema(field_columns(missing)))
+            await table.add_columns(pa.schema(missing))
         except (ValueError, RuntimeError):
             # Another process may have been faster; what it added is then there.
-            if not missing.items() <= fields_of(await table.schema()).items():
+            present = await table.schema()
+            if not all(
+                column.name in present.names and column.equals(present.field(column.name)) for column in missing
+            ):
                 raise
 
 

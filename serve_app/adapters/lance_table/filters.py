@@ -11,14 +11,15 @@ from typing import Any, TypeAlias, assert_never
 import lancedb
 from lancedb.expr import Expr, func
 
-from serve_app.core.columns import INSTANT
+from serve_app.core.columns import INSTANT, LATE_COLUMNS
 from serve_app.core.filters import FILTERED_COLUMNS
 from serve_app.types import And, Compare, Filter, Modality, Not, Operator, Or
 
 Predicate: TypeAlias = Expr | str
 """What `where` and `delete` of LanceDB take. A string only where LanceDB 0.40 has no expression: elements of lists."""
 
-_NEVER_NULL = frozenset({"id", "modality", "created_at", "updated_at"})
+_NEVER_NULL = frozenset({"id", "modality", "content_sha256", "created_at", "updated_at"})
+_ALWAYS_THERE = FILTERED_COLUMNS.keys() - LATE_COLUMNS
 _COMPARISONS: Mapping[Operator, Callable[[Expr, Any], Expr]] = {
     Operator.EQ: Expr.__eq__,
     Operator.NE: Expr.__ne__,
@@ -33,12 +34,13 @@ _LAST_CHARACTER = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
 
 
-def predicate(where: Filter, fields: Container[str]) -> Predicate:
-    """The rows for which this is true are those that core.filters.matches says match. `fields`: those that the table has.
+def predicate(where: Filter, columns: Container[str]) -> Predicate:
+    """The rows for which this is true are those that core.filters.matches says match.
 
-    An old version of the table lacks what was declared later: there, no document has it.
+    `columns`: those that the table has besides the ones of every version. An old version of the table lacks what was
+    declared later: there, no document has it.
     """
-    return _compiled(where, fields, negated=False)
+    return _compiled(where, columns, negated=False)
 
 
 def modality_is(modality: Modality) -> Expr:
@@ -49,17 +51,17 @@ def ids_are(ids: Sequence[str]) -> Expr:
     return lancedb.col("id").isin([_literal(each) for each in ids])
 
 
-def _compiled(where: Filter, fields: Container[str], *, negated: bool) -> Predicate:
+def _compiled(where: Filter, columns: Container[str], *, negated: bool) -> Predicate:
     """SQL's `not` of null is null. So negations are carried down to the comparisons, where a missing field is told."""
     match where:
-        case Compare(field, op, value) if field not in fields and field not in FILTERED_COLUMNS:
+        case Compare(field, op, value) if field not in columns and field not in _ALWAYS_THERE:
             return lancedb.lit((op is Operator.EXISTS and not value) is not negated)
         case Compare():
             return _negated(where) if negated else _comparison(where)
         case Not(filter):
-            return _compiled(filter, fields, negated=not negated)
+            return _compiled(filter, columns, negated=not negated)
         case And(filters) | Or(filters):
-            parts = [_compiled(each, fields, negated=negated) for each in filters]
+            parts = [_compiled(each, columns, negated=negated) for each in filters]
             return _joined(parts, every=isinstance(where, And) is not negated)
         case _:
             assert_never(where)

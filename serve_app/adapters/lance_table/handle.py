@@ -38,7 +38,10 @@ ENTER_PAUSE_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """What the schema said at a version: `version` is the users' number, `lance_version` LanceDB's (see catalogue.py)."""
+    """What the schema said at a version: `version` is the users' number, `lance_version` LanceDB's (see catalogue.py).
+
+    `late`: which of the columns it has that came later than the first tables.
+    """
 
     table: str
     version: int
@@ -47,6 +50,7 @@ class TableState:
     calibration: Calibration
     fields: Mapping[str, FieldType]
     index: IndexState | None
+    late: frozenset[str]
 
 
 class TableHandle:
@@ -120,7 +124,8 @@ class TableHandle:
         version = self.served(table, found.version)
         if self._state is None or (self._state.table, self._state.version) != (opened.name, version):
             self._state = TableState(
-                opened.name, version, found.version, found.identity, found.calibration, found.fields, found.index
+                *(opened.name, version, found.version, found.identity, found.calibration, found.fields),
+                *(found.index, found.late),
             )
         return self._state
 

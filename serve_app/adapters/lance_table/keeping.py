@@ -12,12 +12,12 @@ import lancedb
 from serve_app.adapters.lance_table.catalogue import Catalogue
 from serve_app.adapters.lance_table.database import Database, OpenTable, translated
 from serve_app.adapters.lance_table.snapshots import fork, forked_at, forks, version_of
+from serve_app.adapters.lance_table.uris import pointed_to
 from serve_app.core.history import check_snapshot_name, moment_of
 from serve_app.errors import NotReady, SnapshotExists, SnapshotNotFound, TableConflict, TableNotFound
 from serve_app.types import Snapshot, TableEntry
 
 _REMEMBERED_MOMENTS = 256
-_URIS_PER_READ = 1000
 
 
 class LanceKeeping:
@@ -145,9 +145,7 @@ class LanceKeeping:
             async for table in self._tables():
                 versions = [await self._at(table.name, version) for version in (await forks(table.lance)).values()]
                 for lance in versions if table.name == served else [table.lance, *versions]:
-                    for start in range(0, len(uris), _URIS_PER_READ):
-                        asked = lancedb.col("uri").isin(list(uris[start : start + _URIS_PER_READ]))
-                        kept.update((await lance.query().where(asked).select(["uri"]).to_arrow())["uri"].to_pylist())
+                    kept |= await pointed_to(lance, uris)
         return kept
 
     async def _find_moment(self, moment: datetime, fingerprint: str | None) -> tuple[str, int]:

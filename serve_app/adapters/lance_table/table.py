@@ -18,14 +18,15 @@ from lancedb.query import ColumnOrdering
 
 from serve_app.adapters.lance_table.catalogue import Catalogue
 from serve_app.adapters.lance_table.database import Database, translated
-from serve_app.adapters.lance_table.fields import add_fields, index_fields
+from serve_app.adapters.lance_table.fields import add_fields, add_late_columns, index_fields
 from serve_app.adapters.lance_table.filters import Predicate, ids_are, modality_is, predicate
 from serve_app.adapters.lance_table.handle import CALIBRATION_KEY, INDEX_KEY, TableHandle, TableState, not_ready
 from serve_app.adapters.lance_table.indexes import build_vector_index, drop_vector_index, nearest_rows, unindexed_rows
 from serve_app.adapters.lance_table.keeping import LanceKeeping
 from serve_app.adapters.lance_table.texts import index_texts, words_query
 from serve_app.adapters.lance_table.upkeep import maintain
-from serve_app.core.columns import QUERY_COLUMN
+from serve_app.adapters.lance_table.uris import pointed_to, uri_columns
+from serve_app.core.columns import LATE_COLUMNS, QUERY_COLUMN
 from serve_app.core.ranking import empty_calibration
 from serve_app.core.records import (
     calibration_to_json,
@@ -115,6 +116,7 @@ class LanceTable:
         async def complete(table: lancedb.AsyncTable) -> None:
             if (await self._handle.identity(table)).fingerprint != encoder.fingerprint:
                 return
+            await add_late_columns(table)
             await add_fields(table, self._fields)
             if not await table.count_rows():
                 # From the first row on: only an index says how texts and queries are cut into words. A table with rows
@@ -182,9 +184,12 @@ class LanceTable:
         """Up to `limit` URIs that rows which `where` matches point to, of all rows if None; in no order."""
 
         async def read(table: lancedb.AsyncTable) -> list[str]:
+            # Whatever points to a kept picture of a frame points to its video, too.
             asked = await self._predicate(table, _both(Compare("uri", Operator.EXISTS, True), where))
-            rows = await table.query().where(asked).select(["uri"]).limit(limit).to_arrow()
-            return list(rows.column("uri").to_pylist())
+            columns = await uri_columns(table)
+            rows = await table.query().where(asked).select(columns).limit(limit).to_arrow()
+            found = {uri: None for column in columns for uri in rows.column(column).to_pylist() if uri is not None}
+            return list(found)[:limit]
 
         return await self._handle.run("read", read, list)
 
@@ -192,8 +197,7 @@ class LanceTable:
         """Those of these URIs that a row points to, of this table, of a snapshot, or of a table beside it."""
 
         async def read(table: lancedb.AsyncTable) -> set[str]:
-            rows = await table.query().where(lancedb.col("uri").isin(list(uris))).select(["uri"]).to_arrow()
-            return set(rows.column("uri").to_pylist())
+            return await pointed_to(table, uris)
 
         return await self._handle.run("read", read, set[str]) | await self.keeping.kept_uris(uris)
 
@@ -287,6 +291,15 @@ class LanceTable:
         ids: list[str] = await self._handle.run("read", read, list) if limit > 0 else []
         return [row for row in await self.get(ids) if row is not None]
 
+    async def count(self, where: Filter) -> int:
+        """How many rows `where` matches; reads none of them whole."""
+
+        async def read(table: lancedb.AsyncTable) -> int:
+            asked = await self._predicate(table, where)
+            return await table.count_rows(asked if isinstance(asked, str) else asked.to_sql())
+
+        return await self._handle.run("read", read, lambda: 0)
+
     async def sample(self, modality: Modality, limit: int) -> FloatMatrix:
         """Up to `limit` raw vectors, evenly spaced in the order of storage; the same for the same version."""
 
@@ -323,6 +336,13 @@ class LanceTable:
         rows = records_to_rows(records, state.identity, created_at, now, state.fields)
 
         async def write(table: lancedb.AsyncTable) -> int:
+            nonlocal rows
+            if absent := [name for name in LATE_COLUMNS if name not in (await self._handle.state(table)).late]:
+                # A snapshot from before these columns was restored. What needs none of them is written as ever.
+                if any(rows.column(name).null_count < len(rows) for name in absent):
+                    await add_late_columns(table)
+                else:
+                    rows = rows.drop_columns(absent)
             merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
             # Only the primary key without an index notices that another writer inserted the same new id meanwhile.
             return self._handle.served(table, (await merge.use_index(False).execute(rows)).version)
@@ -382,7 +402,8 @@ class LanceTable:
         return await self._handle.run("read", read, list)
 
     async def _predicate(self, table: lancedb.AsyncTable, where: Filter) -> Predicate:
-        return predicate(where, (await self._handle.state(table)).fields)
+        state = await self._handle.state(table)
+        return predicate(where, {*state.fields, *state.late})
 
     async def _describe(self, table: lancedb.AsyncTable) -> TableInfo:
         state = await self._handle.state(table)

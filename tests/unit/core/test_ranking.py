@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from serve_app.core.ranking import (
+    ENOUGH_PICTURES,
     PRIOR_DEVIATION,
     PRIOR_ROWS,
     aim,
@@ -9,6 +10,7 @@ from serve_app.core.ranking import (
     centred_query,
     compose,
     confidence,
+    directions,
     empty_calibration,
     estimate_calibration,
     needs_calibration,
@@ -156,3 +158,30 @@ def test_confidence_grows_with_the_score_and_falls_with_the_rows_and_stays_betwe
     assert (values[0], values[-1]) == (0.0, 1.0)
     assert confidence(3.0, 10) > confidence(3.0, 10_000)
     assert confidence(1.0, 0) == 1.0
+
+
+def test_frames_are_measured_as_pictures_where_there_are_enough_pictures() -> None:
+    chance = np.random.default_rng(3)
+    pictures = directions(chance.normal(1.0, 1.0, (ENOUGH_PICTURES, 8)).astype(np.float32))
+    texts = directions(chance.normal(-1.0, 1.0, (64, 8)).astype(np.float32))
+    # A long video of one scene: its own mean would be that scene.
+    frames = np.repeat(pictures[:1], 500, axis=0)
+    counts = {Modality.TEXT: 64, Modality.IMAGE: ENOUGH_PICTURES, Modality.VIDEO_FRAME: 500}
+    samples = {Modality.TEXT: texts, Modality.IMAGE: pictures, Modality.VIDEO_FRAME: frames}
+    estimated = estimate_calibration(samples, counts, 1)
+    np.testing.assert_array_equal(estimated.means[Modality.VIDEO_FRAME], estimated.means[Modality.IMAGE])
+    for other in (Modality.TEXT, Modality.IMAGE, Modality.VIDEO_FRAME):
+        as_picture = Modality.IMAGE if other is Modality.VIDEO_FRAME else other
+        assert estimated.pair_scores[other, Modality.VIDEO_FRAME] == estimated.pair_scores[as_picture, Modality.IMAGE]
+    query = VectorQuery(texts[0], "f", ((Modality.TEXT, 1.0),), tuple(Modality), limit=9)
+    scores = calibrated_scores(query, np.stack([pictures[0]] * 2), [Modality.IMAGE, Modality.VIDEO_FRAME], estimated)
+    assert scores[0] == pytest.approx(scores[1])
+
+
+def test_frames_have_a_mean_of_their_own_where_there_are_few_pictures() -> None:
+    chance = np.random.default_rng(4)
+    frames = directions(chance.normal(size=(50, 8)).astype(np.float32))
+    samples = {Modality.IMAGE: frames[:3], Modality.VIDEO_FRAME: frames}
+    estimated = estimate_calibration(samples, {Modality.IMAGE: 3, Modality.VIDEO_FRAME: 50}, 1)
+    assert not np.allclose(estimated.means[Modality.VIDEO_FRAME], estimated.means[Modality.IMAGE])
+    assert (Modality.IMAGE, Modality.VIDEO_FRAME) in estimated.pair_scores
