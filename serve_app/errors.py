@@ -11,6 +11,10 @@ CrossmodalError
 │   ├── InvalidPicture
 │   │   ├── NotAPicture · PictureTruncated · UnsupportedPicture
 │   │   └── PictureTooLarge · PictureTooElongated
+│   ├── InvalidVideo               no picture of it can be decoded
+│   │   ├── NotAVideo · VideoTruncated · UnsupportedVideo
+│   │   ├── VideoTooLarge          more bytes, or more pixels in a frame, than allowed
+│   │   └── VideoTooLong           longer, or more frames of it asked for, than allowed
 │   └── BodyTooLarge
 ├── NotFound
 │   ├── DocumentNotFound · RouteNotFound
@@ -107,6 +111,30 @@ class PictureTooLarge(InvalidPicture):
 
 class PictureTooElongated(InvalidPicture):
     code = "picture_too_elongated"
+
+
+class InvalidVideo(InvalidRequest):
+    code = "invalid_video"
+
+
+class NotAVideo(InvalidVideo):
+    code = "not_a_video"
+
+
+class VideoTruncated(InvalidVideo):
+    code = "video_truncated"
+
+
+class UnsupportedVideo(InvalidVideo):
+    code = "unsupported_video"
+
+
+class VideoTooLarge(InvalidVideo):
+    code = "video_too_large"
+
+
+class VideoTooLong(InvalidVideo):
+    code = "video_too_long"
 
 
 class BodyTooLarge(InvalidRequest):

@@ -138,6 +138,24 @@ class PictureContent:
     url: str | None = None
 
 
+# --- videos ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FramePolicy:
+    """Which frames of a video become documents: one every so many seconds, or, where None, one of each scene."""
+
+    every_s: float | None = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFrame:
+    """A decoded frame, upright, with square pixels, RGB. `offset_s`: when it is shown, from the beginning."""
+
+    offset_s: float
+    pixels: Pixels
+
+
 # --- declared fields --------------------------------------------------------------------------------------------------
 
 

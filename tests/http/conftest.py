@@ -3,11 +3,15 @@
 from collections.abc import AsyncIterator
 
 import httpx
+import pyarrow as pa
 import pytest
 from starlette.types import ASGIApp
 
 from serve_app.http.app import HttpLimits, create_app
 from tests.unit.services.conftest import System, make_system
+
+# Where pandas is installed, pyarrow imports it with the first value: a second that no request is to pay for.
+pa.array(["warm"])
 
 LIMITS = HttpLimits(
     max_body_bytes=100_000,

@@ -122,7 +122,10 @@ async def test_a_vector_of_another_size_or_of_no_direction_is_an_invalid_vector(
         ({"query": {"image": {"url": "x"}}}, "query.image: expected an object with exactly one of uri or base64"),
         ({"query": {"image": {"uri": ""}}}, "query.image.uri: "),
         ({"query": {"vector": [1.0]}}, "query.modality: this field is required"),
-        ({"query": {"vector": [1.0], "modality": "smell"}}, "query.modality: expected 'text', 'image', 'image_text' or 'video_frame'"),
+        (
+            {"query": {"vector": [1.0], "modality": "smell"}},
+            "query.modality: expected 'text', 'image', 'image_text' or 'video_frame'",
+        ),
         ({"query": {"text": "a"}, "limit": 0}, "limit: expected greater than or equal to 1"),
         ({"query": {"text": "a"}, "limit": 21}, "limit: expected less than or equal to 20"),
         ({"query": {"text": "a"}, "limit": "3"}, "limit: expected a valid integer"),

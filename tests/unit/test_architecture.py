@@ -91,6 +91,7 @@ ONLY_IN = {
     "obstore": ("serve_app.adapters.object_store",),
     "ray": ("deployments",),
     "PIL": ("serve_app.adapters.picture_decoder", "serve_app.demo", "serve_app.contact_sheet"),
+    "av": ("serve_app.adapters.video",),
     "pillow_heif": ("serve_app.adapters.picture_decoder",),
     "starlette": ("serve_app.http", "deployments.gateway"),
 }
