@@ -105,6 +105,23 @@ class PictureConfig(Section):
         return self
 
 
+class VideoConfig(Section):
+    """Bounds of videos, and what becomes of their frames (docs/video.md). Roots and sizes of frames: those of pictures."""
+
+    frame_px: int = Field(
+        default=640, ge=64, description="The longer side of a kept frame; its vector is made of what is kept."
+    )
+    max_bytes: int = Field(default=2_000_000_000, ge=1, description="Largest file of a video.")
+    max_seconds: float = Field(default=14_400.0, gt=0, description="Longest video of a job.")
+    max_online_seconds: float = Field(
+        default=600.0, gt=0, description="Longest video of POST /v1/documents; longer ones are for a job."
+    )
+    max_frames: int = Field(default=3_600, ge=1, description="Most frames of one video.")
+    max_decode_s: float = Field(default=1_800.0, gt=0, description="Longest time to decode one video.")
+    fetch_timeout_s: float = Field(default=300.0, gt=0, description="Longest time to fetch one video by URI.")
+    threads: int = Field(default=1, ge=1, description="Threads of the decoder of one video.")
+
+
 class StorageConfig(Section):
     """Where pictures that come with a request are put."""
 
@@ -353,6 +370,7 @@ class AppConfig(Section):
     encoder: EncoderConfig = EncoderConfig()
     text: TextConfig = TextConfig()
     pictures: PictureConfig = PictureConfig()
+    videos: VideoConfig = VideoConfig()
     storage: StorageConfig = StorageConfig()
     table: TableConfig = TableConfig()
     full_text: FullTextConfig = FullTextConfig()

@@ -63,6 +63,7 @@ class Gateway:
                 self._indexing,
                 max_characters=config.text.max_characters,
                 image_weight=config.search.image_weight,
+                frame_px=config.videos.frame_px,
                 fields=declared_fields(config.table),
             ),
             embeddings=embeddings,

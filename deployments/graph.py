@@ -30,7 +30,9 @@ def build(args: GraphArgs) -> Application:
 
     text_encoder = deployment(TextEncoder).bind(config.encoder, config.text)
     image_encoder = deployment(ImageEncoder).bind(config.encoder)
-    preprocessor = deployment(Preprocessor).bind(config.pictures, config.storage, config.calls, image_encoder)
+    preprocessor = deployment(Preprocessor).bind(
+        config.pictures, config.videos, config.storage, config.calls, image_encoder
+    )
     retriever = deployment(Retriever).bind(config.table, config.search)
     indexer = deployment(Indexer).bind(config.table, config.search, config.full_text, config.storage)
     return deployment(serve.ingress()(Gateway)).bind(config, text_encoder, preprocessor, retriever, indexer)

@@ -69,6 +69,9 @@ class Indexer:
     async def upsert(self, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
         return await self._service.upsert(records)
 
+    async def replace(self, where: Filter, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
+        return await self._service.replace(where, records)
+
     async def delete(self, ids: Sequence[str]) -> list[DeleteOutcome]:
         return await self._service.delete(ids)
 

@@ -5,37 +5,65 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from configs.schema import CallConfig, PictureConfig, StorageConfig
+from configs.schema import CallConfig, PictureConfig, StorageConfig, VideoConfig
 from deployments.remote import RemoteImageEncoder
+from deployments.videos import video_reader
 from serve_app.adapters.image_source import UriImageSource
 from serve_app.adapters.object_store import ObstoreObjectStore
 from serve_app.adapters.picture_decoder import PictureDecoder
+from serve_app.services.frames import FrameService
 from serve_app.services.pictures import PictureService
-from serve_app.types import EmbeddedPicture, ItemFailure, PictureContent, PictureTask
+from serve_app.types import (
+    EmbeddedPicture,
+    EmbeddedVideo,
+    FilePart,
+    ItemFailure,
+    PictureContent,
+    PictureTask,
+    VideoUri,
+)
 
 
 class Preprocessor:
     def __init__(
-        self, pictures: PictureConfig, storage: StorageConfig, calls: CallConfig, image_encoder: DeploymentHandle[Any]
+        self,
+        pictures: PictureConfig,
+        videos: VideoConfig,
+        storage: StorageConfig,
+        calls: CallConfig,
+        image_encoder: DeploymentHandle[Any],
     ) -> None:
         store = ObstoreObjectStore(storage.uri, storage.options, signed_url_s=storage.signed_url_s)
+        decoder = PictureDecoder(
+            pictures.max_bytes,
+            pictures.max_pixels,
+            pictures.max_aspect_ratio,
+            exact=pictures.exact,
+            decode=pictures.decode,
+        )
+        source = UriImageSource(
+            (*pictures.allowed_roots, store.root),
+            read_object=store.read,
+            max_bytes=pictures.max_bytes,
+            timeout_s=pictures.fetch_timeout_s,
+            objects=store,
+            file_timeout_s=videos.fetch_timeout_s,
+        )
         self._service = PictureService(
-            decoder=PictureDecoder(
-                pictures.max_bytes,
-                pictures.max_pixels,
-                pictures.max_aspect_ratio,
-                exact=pictures.exact,
-                decode=pictures.decode,
-            ),
-            source=UriImageSource(
-                (*pictures.allowed_roots, store.root),
-                read_object=store.read,
-                max_bytes=pictures.max_bytes,
-                timeout_s=pictures.fetch_timeout_s,
-            ),
+            decoder=decoder,
+            source=source,
             store=store,
             encoding=RemoteImageEncoder(image_encoder, calls),
             max_bytes=pictures.max_bytes,
+            threads=pictures.threads,
+        )
+        self._frames = FrameService(
+            self._service,
+            video_reader(pictures, videos, max_seconds=videos.max_online_seconds),
+            decoder,
+            source,
+            max_bytes=videos.max_bytes,
+            frame_px=videos.frame_px,
             threads=pictures.threads,
         )
 
@@ -50,6 +78,15 @@ class Preprocessor:
 
     async def sign(self, uris: Sequence[str]) -> list[str | None]:
         return await self._service.sign(uris)
+
+    async def identify_videos(self, videos: Sequence[VideoUri]) -> list[str | ItemFailure]:
+        return await self._frames.identify_videos(videos)
+
+    async def embed_videos(self, videos: Sequence[VideoUri]) -> list[EmbeddedVideo | ItemFailure]:
+        return await self._frames.embed_videos(videos)
+
+    async def read_file_part(self, uri: str, start: int, length: int) -> FilePart:
+        return await self._frames.read_file_part(uri, start, length)
 
     async def thumbnail(self, uri: str, size_px: int) -> PictureContent:
         return await self._service.thumbnail(uri, size_px)

@@ -23,8 +23,10 @@ from serve_app.types import (
     DeleteOutcome,
     Document,
     EmbeddedPicture,
+    EmbeddedVideo,
     Embedding,
     EncoderCard,
+    FilePart,
     Filter,
     ItemFailure,
     Orphans,
@@ -39,13 +41,19 @@ from serve_app.types import (
     TableInfo,
     UpsertOutcome,
     VectorQuery,
+    VideoUri,
 )
 
 log = logging.getLogger(__name__)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 # Calls that carry pictures, pixels or many vectors. Serve's gRPC, which some ways to run it take for all calls, is quick for
 # small messages only and refuses those over 4 MiB; these go through Ray's object store, whatever the others do.
-LARGE = frozenset({"embed_pictures", "encode_pixels", "read_picture", "thumbnail", "upsert", "get", "find"})
+LARGE = frozenset(
+    {
+        *("embed_pictures", "encode_pixels", "read_picture", "thumbnail", "upsert", "get", "find"),
+        *("embed_videos", "read_file_part", "replace"),
+    }
+)
 
 
 class Target:
@@ -179,6 +187,18 @@ class RemotePreprocessor:
         content: PictureContent = await self._target.call("thumbnail", uri, size_px)
         return content
 
+    async def identify_videos(self, videos: Sequence[VideoUri]) -> list[str | ItemFailure]:
+        found: list[str | ItemFailure] = await self._target.call("identify_videos", videos)
+        return found
+
+    async def embed_videos(self, videos: Sequence[VideoUri]) -> list[EmbeddedVideo | ItemFailure]:
+        embedded: list[EmbeddedVideo | ItemFailure] = await self._target.call("embed_videos", videos)
+        return embedded
+
+    async def read_file_part(self, uri: str, start: int, length: int) -> FilePart:
+        part: FilePart = await self._target.call("read_file_part", uri, start, length)
+        return part
+
 
 class RemoteRetriever:
     """ports.Retrieval by the Retriever."""
@@ -232,6 +252,10 @@ class RemoteIndexer:
 
     async def upsert(self, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
         return await self._records.submit_all(records)
+
+    async def replace(self, where: Filter, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
+        written: list[UpsertOutcome | ItemFailure] = await self._target.call("replace", where, records)
+        return written
 
     async def delete(self, ids: Sequence[str]) -> list[DeleteOutcome]:
         outcomes: list[DeleteOutcome] = await self._target.call("delete", ids)

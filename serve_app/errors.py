@@ -26,6 +26,7 @@ CrossmodalError
 │   ├── SnapshotExists             a snapshot of this name is there already
 │   └── TableConflict              the table is in service, not one of ours, or still read
 ├── MethodNotAllowed
+├── InvalidRange                   bytes beyond the end of a file
 ├── Unavailable                    right request, wrong moment; repeating it helps
 │   ├── Overloaded · DeadlineExceeded
 │   ├── NotReady
@@ -179,6 +180,10 @@ class SnapshotExists(Conflict):
 
 class TableConflict(Conflict):
     code = "table_conflict"
+
+
+class InvalidRange(CrossmodalError):
+    code = "invalid_range"
 
 
 class MethodNotAllowed(CrossmodalError):

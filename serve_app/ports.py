@@ -3,9 +3,10 @@
 A port whose call fails as a whole raises an error of serve_app.errors.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from serve_app.types import (
     Calibration,
@@ -13,10 +14,13 @@ from serve_app.types import (
     DeleteOutcome,
     Document,
     EmbeddedPicture,
+    EmbeddedVideo,
     Embedding,
     EncoderCard,
+    FilePart,
     Filter,
     FloatMatrix,
+    FramePolicy,
     ImagePreprocessing,
     IndexKind,
     IndexState,
@@ -37,6 +41,8 @@ from serve_app.types import (
     TextMatch,
     UpsertOutcome,
     VectorQuery,
+    VideoFrame,
+    VideoUri,
 )
 
 # --- between the deployments ----------------------------------------------------------------------------------------
@@ -54,10 +60,12 @@ class PixelEncoding(Protocol):
     async def describe(self) -> EncoderCard: ...
 
 
-class PictureWork(Protocol):
-    """What the Preprocessor does: everything that touches the bytes of pictures."""
-
+class PictureEmbedding(Protocol):
     async def embed_pictures(self, tasks: Sequence[PictureTask]) -> list[EmbeddedPicture | ItemFailure]: ...
+
+
+class PictureWork(PictureEmbedding, Protocol):
+    """What the Preprocessor does: everything that touches the bytes of pictures and videos."""
 
     async def identify_pictures(self, uris: Sequence[str]) -> list[str | ItemFailure]:
         """SHA-256 (hex) of the file behind each URI."""
@@ -70,6 +78,18 @@ class PictureWork(Protocol):
         ...
 
     async def thumbnail(self, uri: str, size_px: int) -> PictureContent: ...
+
+    async def identify_videos(self, videos: Sequence[VideoUri]) -> list[str | ItemFailure]:
+        """SHA-256 (hex) of each file."""
+        ...
+
+    async def embed_videos(self, videos: Sequence[VideoUri]) -> list[EmbeddedVideo | ItemFailure]:
+        """Frames are kept as pictures before they are returned."""
+        ...
+
+    async def read_file_part(self, uri: str, start: int, length: int) -> FilePart:
+        """Up to `length` bytes of a file from `start` on. Raises PictureNotFound, UriNotAllowed, InvalidRange."""
+        ...
 
 
 class Retrieval(Protocol):
@@ -96,6 +116,10 @@ class Indexing(Protocol):
         ...
 
     async def upsert(self, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]: ...
+
+    async def replace(self, where: Filter, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
+        """Upsert the records and delete what else `where` matches; nobody writes in between."""
+        ...
 
     async def delete(self, ids: Sequence[str]) -> list[DeleteOutcome]: ...
 
@@ -153,9 +177,31 @@ class PictureDecoding(Protocol):
         """A JPEG whose longer side is at most `size_px`."""
         ...
 
+    def to_jpeg(self, pixels: Pixels) -> bytes:
+        """A JPEG of the same size, for a frame of a video."""
+        ...
+
     def media_type(self, data: bytes) -> str:
         """Such as "image/png", from the first bytes; raises NotAPicture."""
         ...
+
+
+class VideoDecoding(Protocol):
+    """A video file to frames. Blocking. Raises InvalidVideo and its children."""
+
+    def frames(self, file: IO[bytes], policy: FramePolicy) -> Iterator[VideoFrame]:
+        """Decoded as they are asked for."""
+        ...
+
+
+class FileSource(Protocol):
+    """Reads files that are too large for memory by URI, within the allowed roots only."""
+
+    def open_file(self, uri: str, max_bytes: int) -> AbstractAsyncContextManager[IO[bytes]]:
+        """A local file, or a local copy. Raises UriNotAllowed, PictureNotFound, VideoTooLarge, StorageUnavailable."""
+        ...
+
+    async def read_part(self, uri: str, start: int, length: int) -> FilePart: ...
 
 
 class ObjectStore(Protocol):

@@ -37,6 +37,13 @@ class Ranking(StrEnum):
     HYBRID = "hybrid"
 
 
+class Grouping(StrEnum):
+    """What is one result: a video, however many of its frames are found, or every frame by itself."""
+
+    VIDEO = "video"
+    NONE = "none"
+
+
 class UpsertStatus(StrEnum):
     STORED = "stored"
     UNCHANGED = "unchanged"
@@ -156,6 +163,40 @@ class VideoFrame:
     pixels: Pixels
 
 
+@dataclass(frozen=True, slots=True)
+class VideoUri:
+    """A video that lies somewhere, and which of its frames are wanted."""
+
+    uri: str
+    policy: FramePolicy = FramePolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedFrame:
+    """A frame as a picture that is kept. `thumbnail_uri`: of its JPEG, which the embedding was made of."""
+
+    offset_s: float
+    thumbnail_uri: str
+    embedding: Embedding
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedVideo:
+    """What became of a video. `content_sha256`: what each of its frames is stored with (core.videos.video_content)."""
+
+    content_sha256: str
+    frames: tuple[EmbeddedFrame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """Some bytes of a file, from `start` on; `total` are all that it has."""
+
+    data: bytes
+    start: int
+    total: int
+
+
 # --- declared fields --------------------------------------------------------------------------------------------------
 
 
@@ -205,10 +246,14 @@ FieldValue: TypeAlias = str | int | float | bool | datetime | tuple[str, ...] | 
 
 @dataclass(frozen=True, slots=True)
 class DocumentInput:
-    """What a user asks to store. At least one of text and picture; both make one image_text document."""
+    """What a user asks to store. At least one of text and picture; both make one image_text document.
+
+    Or a video, each of whose frames becomes a document with the text, the metadata and the fields given.
+    """
 
     text: str | None = None
     picture: Picture | None = None
+    video: VideoUri | None = None
     id: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(
@@ -261,12 +306,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class UpsertOutcome:
-    """`table_version` is the first version of the table in which the document stands as given."""
+    """`table_version` is the first version of the table in which the document stands as given. `frames`: of a video."""
 
     id: str
     status: UpsertStatus
     table_version: int
     truncated: bool = False
+    frames: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,6 +455,7 @@ class SearchRequest:
     min_score: float | None = None
     min_confidence: float | None = None  # 0 to 1
     diversity: float = 0.0  # 0: the best as they come; 1: the most different ones
+    group_by: Grouping = Grouping.VIDEO
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,6 +482,7 @@ class VectorQuery:
     diversity: float = 0.0
     words: str | None = None
     vectors: bool = False
+    group_by: Grouping = Grouping.VIDEO
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,17 +494,29 @@ class TextMatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """A frame of a video that was found, by the id of its document."""
+
+    id: str
+    offset_s: float
+    score: float
+    confidence: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A result. `score`: higher is better; its unit is that of the ranking (core.ranking).
 
     `confidence`: how likely it is that none of the rows searched would score as high if nothing among them had to do with
-    the query; None where the table has too little to tell. `vector`: the raw one, where asked for.
+    the query; None where the table has too little to tell. `vector`: the raw one, where asked for. `moments`: where a frame
+    stands for its video, the best of its frames, this one first.
     """
 
     document: Document
     score: float
     confidence: float | None
     vector: FloatVector | None = None
+    moments: tuple[Moment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Reads pictures by URI under allowed roots only, over https with httpx. Knows nothing of pictures, tables or object stores.
+"""Reads files by URI under allowed roots only, over https with httpx. Knows nothing of pictures, tables or object stores.
 
 A URI is under a root if it has the same scheme and host and its path begins with all segments of the root's path. Of a file the
 real path counts, links followed. A host's name must not lead to a private address: an allowed root on the internet is no way into
@@ -11,14 +11,25 @@ import os
 import re
 import socket
 import stat
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from tempfile import TemporaryFile
+from typing import IO, Protocol, TypeAlias
 from urllib.parse import unquote, urljoin, urlsplit
 
 import httpx
 
-from serve_app.errors import InvalidConfig, PictureNotFound, PictureTooLarge, StorageUnavailable, UriNotAllowed
+from serve_app.errors import (
+    InvalidConfig,
+    InvalidRange,
+    PictureNotFound,
+    PictureTooLarge,
+    StorageUnavailable,
+    UriNotAllowed,
+    VideoTooLarge,
+)
+from serve_app.types import FilePart
 
 ReadObject: TypeAlias = Callable[[str, int], Awaitable[bytes]]
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -47,8 +58,19 @@ class Address:
         )
 
 
+class Objects(Protocol):
+    """What object storage has to offer for files that are too large for memory."""
+
+    def stream(self, uri: str, max_bytes: int) -> AsyncIterator[bytes]: ...
+
+    async def read_part(self, uri: str, start: int, length: int) -> tuple[bytes, int]: ...
+
+
 class UriImageSource:
-    """Implements ports.ImageSource. `read_object` reads s3://, gs:// and az:// with a limit of bytes."""
+    """Implements ports.ImageSource, and ports.FileSource where it is given `objects`.
+
+    `read_object` reads s3://, gs:// and az:// with a limit of bytes. `file_timeout_s`: to fetch a file that is large.
+    """
 
     def __init__(
         self,
@@ -58,7 +80,11 @@ class UriImageSource:
         max_bytes: int,
         timeout_s: float,
         resolve: Resolve | None = None,
+        objects: Objects | None = None,
+        file_timeout_s: float = 300.0,
     ) -> None:
+        self._objects = objects
+        self._file_timeout_s = file_timeout_s
         self._roots = [_root(root) for root in allowed_roots]
         self._read_object = read_object
         self._max_bytes = max_bytes
@@ -78,9 +104,56 @@ class UriImageSource:
                 self._check(address)
                 if address.scheme in OBJECT_SCHEMES:
                     return await self._read_object(uri, self._max_bytes)
-                return await self._read_web(uri)
+                return b"".join([chunk async for chunk in self._read_web(uri, self._max_bytes)])
         except TimeoutError as error:
             raise StorageUnavailable(f"the picture could not be fetched within {self._timeout_s:g} seconds") from error
+
+    @asynccontextmanager
+    async def open_file(self, uri: str, max_bytes: int) -> AsyncIterator[IO[bytes]]:
+        """A large file to read and seek in: the local one itself, or a copy of what lies elsewhere, which goes afterwards.
+
+        Raises UriNotAllowed, PictureNotFound, VideoTooLarge, StorageUnavailable.
+        """
+        address = parse(uri)
+        if address.scheme == "file":
+            with await asyncio.to_thread(self._open_checked, "/" + "/".join(address.segments)) as file:
+                yield file
+            return
+        self._check(address)
+        with TemporaryFile() as copy:
+            try:
+                async with asyncio.timeout(self._file_timeout_s):
+                    async for chunk in self._chunks(uri, address, max_bytes):
+                        await asyncio.to_thread(copy.write, chunk)
+            except PictureTooLarge as error:
+                raise VideoTooLarge(f"the video file has more than {max_bytes} bytes") from error
+            except TimeoutError as error:
+                raise StorageUnavailable(
+                    f"the video could not be fetched within {self._file_timeout_s:g} seconds"
+                ) from error
+            copy.seek(0)
+            yield copy
+
+    async def read_part(self, uri: str, start: int, length: int) -> FilePart:
+        """Up to `length` bytes of a local file or an object. Raises InvalidRange beyond its end, and as `open_file` does."""
+        address = parse(uri)
+        if address.scheme == "file":
+            data, total = await asyncio.to_thread(self._read_file_part, "/" + "/".join(address.segments), start, length)
+        else:
+            self._check(address)
+            if self._objects is None or address.scheme not in OBJECT_SCHEMES:
+                raise UriNotAllowed("this file is read in one piece, where it lies")
+            data, total = await self._objects.read_part(uri, start, length)
+        if start >= total:
+            raise InvalidRange(f"the file has {total} bytes, and the first one asked for is number {start}")
+        return FilePart(data, start, total)
+
+    def _chunks(self, uri: str, address: Address, max_bytes: int) -> AsyncIterator[bytes]:
+        if address.scheme not in OBJECT_SCHEMES:
+            return self._read_web(uri, max_bytes)
+        if self._objects is None:
+            raise UriNotAllowed("the service does not read large files from object storage")
+        return self._objects.stream(uri, max_bytes)
 
     def _check(self, address: Address) -> Address:
         """The root that the address is under."""
@@ -90,6 +163,19 @@ class UriImageSource:
         raise UriNotAllowed("the service does not read pictures from this address")
 
     def _read_file(self, path: str) -> bytes:
+        with self._open_checked(path) as file:
+            self._check_size(os.fstat(file.fileno()).st_size, self._max_bytes)
+            data = file.read(self._max_bytes + 1)
+        self._check_size(len(data), self._max_bytes)
+        return data
+
+    def _read_file_part(self, path: str, start: int, length: int) -> tuple[bytes, int]:
+        with self._open_checked(path) as file:
+            file.seek(start)
+            return file.read(length), os.fstat(file.fileno()).st_size
+
+    def _open_checked(self, path: str) -> IO[bytes]:
+        """A file under an allowed root, and no other. Raises UriNotAllowed, PictureNotFound."""
         real = os.path.realpath(path)
         self._check(Address("file", "", _segments(real)))
         try:
@@ -97,19 +183,12 @@ class UriImageSource:
             handle = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError as error:
             raise PictureNotFound("there is no readable file under this address") from error
-        try:
-            state = os.fstat(handle)
-            if not stat.S_ISREG(state.st_mode):
-                raise PictureNotFound("there is no file under this address")
-            self._check_size(state.st_size)
-            with open(handle, "rb", closefd=False) as file:
-                data = file.read(self._max_bytes + 1)
-        finally:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
-        self._check_size(len(data))
-        return data
+            raise PictureNotFound("there is no file under this address")
+        return open(handle, "rb")
 
-    async def _read_web(self, uri: str) -> bytes:
+    async def _read_web(self, uri: str, max_bytes: int) -> AsyncIterator[bytes]:
         # No environment: a proxy named there would resolve names by itself.
         async with httpx.AsyncClient(verify=self._tls, trust_env=False, timeout=self._timeout_s) as client:
             for _ in range(MAX_REDIRECTS + 1):
@@ -118,7 +197,9 @@ class UriImageSource:
                     answer = await client.send(request, stream=True)
                     try:
                         if not answer.has_redirect_location:
-                            return await self._body(answer)
+                            async for chunk in self._body(answer, max_bytes):
+                                yield chunk
+                            return
                         uri = _redirected(uri, answer.headers["location"])
                     finally:
                         await answer.aclose()
@@ -157,22 +238,23 @@ class UriImageSource:
             raise UriNotAllowed("the service does not read pictures from this address")
         return min(found, key=lambda ip: ":" in ip)  # IPv4 first: not every machine can reach the other
 
-    async def _body(self, answer: httpx.Response) -> bytes:
+    async def _body(self, answer: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:
         if answer.status_code >= 500 or answer.status_code == 429:
             raise StorageUnavailable(f"the server of the picture answers with status {answer.status_code}")
         if answer.status_code != 200:
             raise PictureNotFound(f"the server of the picture answers with status {answer.status_code}")
         if answer.headers.get("content-length", "").isdecimal():
-            self._check_size(int(answer.headers["content-length"]))
-        body = bytearray()
+            self._check_size(int(answer.headers["content-length"]), max_bytes)
+        size = 0
         async for chunk in answer.aiter_raw():
-            body += chunk
-            self._check_size(len(body))
-        return bytes(body)
+            size += len(chunk)
+            self._check_size(size, max_bytes)
+            yield chunk
 
-    def _check_size(self, size: int) -> None:
-        if size > self._max_bytes:
-            raise PictureTooLarge(f"the picture file has more than {self._max_bytes} bytes")
+    @staticmethod
+    def _check_size(size: int, max_bytes: int) -> None:
+        if size > max_bytes:
+            raise PictureTooLarge(f"the picture file has more than {max_bytes} bytes")
 
 
 def parse(uri: str) -> Address:

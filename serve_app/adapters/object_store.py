@@ -90,6 +90,27 @@ class ObjectReader:
                 raise PictureTooLarge(f"the object has {answer.meta['size']} bytes; at most {max_bytes} are taken")
             return bytes(await answer.bytes_async())
 
+    async def stream(self, uri: str, max_bytes: int) -> AsyncIterator[bytes]:
+        """An object in chunks. Raises as `read` does."""
+        place = place_of(uri)
+        with translated_errors():
+            answer = await self.store_of(place).get_async(place.key.lstrip("/"))
+            if answer.meta["size"] > max_bytes:
+                raise PictureTooLarge(f"the object has {answer.meta['size']} bytes; at most {max_bytes} are taken")
+            async for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
+                yield bytes(chunk)
+
+    async def read_part(self, uri: str, start: int, length: int) -> tuple[bytes, int]:
+        """Up to `length` bytes from `start` on, and how many the object has; no bytes beyond its end."""
+        place = place_of(uri)
+        with translated_errors():
+            total = (await self.store_of(place).head_async(place.key.lstrip("/")))["size"]
+            length = min(length, total - start)
+            if length <= 0:
+                return b"", total
+            part = await self.store_of(place).get_range_async(place.key.lstrip("/"), start=start, length=length)
+            return bytes(part), total
+
     def store_of(self, place: ObjectPlace) -> Store:
         """The connection to a bucket, kept for the next read. Raises InvalidConfig for options that do not exist."""
         known = self._stores.get(place[:2])
@@ -172,6 +193,14 @@ class ObstoreObjectStore:
     async def read(self, uri: str, max_bytes: int) -> bytes:
         """The bytes of any object, also of other buckets; see ObjectReader.read."""
         return await self._reader.read(uri, max_bytes)
+
+    def stream(self, uri: str, max_bytes: int) -> AsyncIterator[bytes]:
+        """Any object in chunks; see ObjectReader.stream."""
+        return self._reader.stream(uri, max_bytes)
+
+    async def read_part(self, uri: str, start: int, length: int) -> tuple[bytes, int]:
+        """Some bytes of any object; see ObjectReader.read_part."""
+        return await self._reader.read_part(uri, start, length)
 
     def _path_of(self, key: str) -> str:
         return f"{self._base.key.strip('/')}/{key}".lstrip("/")

@@ -24,19 +24,25 @@ def add(
         list[Path],
         typer.Argument(
             metavar="PATH...",
-            help="Folders of pictures, pictures, .txt (a text a line), .jsonl, .csv (columns id, text, image).",
+            help="Folders, pictures, videos, .txt (a text a line), .jsonl, .csv (columns id, text, image, video).",
         ),
     ],
     url: Url = None,
     failures: Annotated[
         Path | None, typer.Option("--failures", help="Write what failed to this file: a JSON object a line.")
     ] = None,
+    every: Annotated[
+        float | None, typer.Option("--every", help="Of a video take a frame every so many seconds; 2 unless said.")
+    ] = None,
+    scenes: Annotated[bool, typer.Option("--scenes", help="Of a video take one frame of each scene.")] = False,
 ) -> None:
-    """Add pictures and texts. A broken file is reported and the rest goes on; exit status 1 if anything failed.
+    """Add pictures, texts and videos. A broken file is reported and the rest goes on; exit status 1 if anything failed.
+
+    A video is not sent: the service reads it where it lies.
 
     Adding the same again is safe: what is stored already is `unchanged` and costs next to nothing.
     """
-    from serve_app.cli.reading import read_paths
+    from serve_app.cli.reading import Frames, read_paths
 
     with plain_failures():
         with open_client(url) as client:
@@ -45,7 +51,7 @@ def add(
             tally = Tally()
             with _progress() as progress:
                 task = progress.add_task("adding", total=None)
-                sources = _Sources(read_paths(paths, client.table().fields), tally, progress)
+                sources = _Sources(read_paths(paths, client.table().fields, Frames(every, scenes)), tally, progress)
                 for added in client.add(sources.documents()):
                     name = sources.sent[added.index]
                     if added.error is None:

@@ -28,7 +28,8 @@ def search(
     like: Annotated[str | None, typer.Option("--like", metavar="ID", help="More like this document.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Most results.")] = 10,
     modality: Annotated[
-        list[str] | None, typer.Option("--modality", help="Only text, image or image_text; may be repeated.")
+        list[str] | None,
+        typer.Option("--modality", help="Only text, image, image_text or video_frame; may be repeated."),
     ] = None,
     ranking: Annotated[str | None, typer.Option("--ranking", help="calibrated, cosine or hybrid.")] = None,
     filter_: Filter = None,
@@ -111,13 +112,21 @@ def results_table(
     for heading in ("", "score", "confidence"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("modality", no_wrap=True)
-    table.add_column("text or picture", overflow="fold", ratio=1)
+    table.add_column("text, picture or video", overflow="fold", ratio=1)
     table.add_column("id", overflow="fold")
     for place, result in enumerate(answer.results, 1):
         confidence = "-" if result.confidence is None else f"{result.confidence:.2f}"
-        what = escape(result.text or captions.get(result.id) or _shortened(result.uri or ""))
+        moment = "" if result.offset_s is None else f"{clock(result.offset_s)}  "
+        what = escape(moment + (result.text or captions.get(result.id) or _shortened(result.uri or "")))
         table.add_row(str(place), f"{result.score:.3f}", confidence, result.modality, what, escape(result.id))
     return table
+
+
+def clock(offset_s: float) -> str:
+    """A moment of a video as players show it: 1:05, 2:00:07."""
+    minutes, seconds = divmod(int(offset_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _shortened(uri: str) -> str:

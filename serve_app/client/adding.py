@@ -8,7 +8,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,8 @@ def outcome(entry: Entry, item: Any, table_version: int | None) -> Added:
         error = error_of(str(item["error"]["code"]), str(item["error"]["message"]))
         return Added(entry.index, entry.document, error=error)
     truncated = bool(item.get("truncated", False))
-    return Added(entry.index, entry.document, str(item["id"]), str(item["status"]), truncated, table_version)
+    document_id, status, frames = str(item["id"]), str(item["status"]), item.get("frames")
+    return Added(entry.index, entry.document, document_id, status, truncated, table_version, frames=frames)
 
 
 def picture_bytes(source: Path | bytes) -> bytes:
@@ -171,6 +172,9 @@ def _entry(index: int, document: NewDocument) -> Entry:
         item["id"] = document.id
     if document.text is not None:
         item["text"] = document.text
+    if document.video is not None:
+        given = asdict(document.video).items()
+        item["video"] = {name: value for name, value in given if value not in (None, False)}
     picture = None
     if isinstance(document.image, str):
         item["image"] = {"uri": document.image}

@@ -20,10 +20,20 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
+class NewVideo:
+    """A video to add, where the service can read it. A frame is taken every `every_s` seconds, or of each scene."""
+
+    uri: str
+    every_s: float | None = None
+    scenes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class NewDocument:
     """A document to add: a text, a picture, or both fused to one. Without an id it gets one from its content.
 
-    `fields`: values of the fields that the service declares; times as datetime or in ISO 8601.
+    Or a `video`, of which each frame that is taken becomes a document. `fields`: values of the fields that the service
+    declares; times as datetime or in ISO 8601.
     """
 
     text: str | None = None
@@ -31,12 +41,15 @@ class NewDocument:
     id: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
+    video: NewVideo | None = None
 
     @property
     def label(self) -> str:
         """What a person calls this document: its id, its file, its address or the beginning of its text."""
         if self.id is not None:
             return self.id
+        if self.video is not None:
+            return self.video.uri
         if isinstance(self.image, bytes):
             return f"a picture of {len(self.image):,} bytes"
         return str(self.image) if self.image is not None else repr((self.text or "")[:60])
@@ -44,7 +57,10 @@ class NewDocument:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What became of the `index`-th document given. Either `status` (stored, unchanged) or `error` is set."""
+    """What became of the `index`-th document given. Either `status` (stored, unchanged) or `error` is set.
+
+    `frames`: of a video, how many documents it became.
+    """
 
     index: int
     document: NewDocument
@@ -53,6 +69,19 @@ class Added:
     truncated: bool = False
     table_version: int | None = None
     error: CrossmodalError | None = None
+    frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A frame of a video that was found. `content_url` is a path of the video that begins there."""
+
+    id: str
+    offset_s: float
+    score: float
+    confidence: float | None = None
+    content_url: str | None = None
+    thumbnail_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +89,7 @@ class SearchResult:
     """One result. `score`: higher is better. `confidence`: 0 to 1, None where the service cannot know.
 
     `content_url` and `thumbnail_url` are paths of the service; `url`, a whole address, and `vector` are there where asked for.
+    Of a frame of a video `video_id` and `offset_s` say of which and when, and `moments` has the video's best ones.
     """
 
     id: str
@@ -74,6 +104,9 @@ class SearchResult:
     thumbnail_url: str | None = None
     url: str | None = None
     vector: Sequence[float] | None = None
+    video_id: str | None = None
+    offset_s: float | None = None
+    moments: Sequence[Moment] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +137,8 @@ class StoredDocument:
     content_url: str | None = None
     thumbnail_url: str | None = None
     url: str | None = None
+    video_id: str | None = None
+    offset_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

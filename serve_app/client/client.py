@@ -16,6 +16,7 @@ from serve_app.client.answers import (
     Deletion,
     Embeddings,
     ImageSource,
+    Moment,
     NewDocument,
     Orphans,
     Ready,
@@ -107,9 +108,9 @@ class Client:
         """Search by exactly one of: words, a picture, the id of a stored document, a vector of the service's encoder, or
         several of them, as the service's JSON has them: `all_of=[{"text": "boat"}, {"text": "night", "weight": -1}]`.
 
-        `modalities`: what may come back (text, image, image_text), all when empty. `where`: a filter, such as {"field":
-        "price", "lt": 20}, see docs/filters.md. `as_of`: the name of a snapshot, or an ISO 8601 time, to search what the
-        table held then. `include`: `url` for addresses of pictures that a browser can fetch for a short while, `vector`.
+        `modalities`: what may come back (text, image, image_text, video_frame), all when empty. `where`: a filter, such as
+        {"field": "price", "lt": 20}, see docs/filters.md. `as_of`: the name of a snapshot, or an ISO 8601 time, to search
+        what the table held then. `include`: `url` for addresses of pictures that a browser can fetch for a short while, `vector`.
         `options`: any other field of POST /v1/search, such as offset, min_confidence, diversity. Raises InvalidRequest and its
         kinds, SnapshotNotFound.
         """
@@ -202,7 +203,7 @@ class Client:
         return deletion
 
     def delete(self, document_id: str) -> None:
-        """Delete a document. Raises DocumentNotFound."""
+        """Delete a document, or a video with all its frames. Raises DocumentNotFound."""
         self._wrote(self._transport.json("DELETE", _path(document_id)).get("table_version"))
 
     def content(self, document_id: str) -> bytes:
@@ -323,5 +324,10 @@ def _query(
 
 
 def _results(payload: Mapping[str, Any]) -> SearchResults:
-    results = tuple(read_answer(SearchResult, each) for each in payload.get("results", ()))
+    results = tuple(_result(each) for each in payload.get("results", ()))
     return read_answer(SearchResults, {**payload, "results": results})
+
+
+def _result(payload: Mapping[str, Any]) -> SearchResult:
+    moments = tuple(read_answer(Moment, each) for each in payload.get("moments", ()))
+    return read_answer(SearchResult, {**payload, "moments": moments})

@@ -2,7 +2,8 @@
 
 Promises pages that fit together: whatever `offset` and `limit`, a place of the order is decided among the same candidates. Places
 are decided by levels. The first `candidates / 2` are given to the best of the nearest `candidates` rows of each modality, the
-next ones, up to four times as many, among four times as many rows, and so on. Knows nothing of tables or HTTP.
+next ones, up to four times as many, among four times as many rows, and so on. Where a video is one result, four times as many
+frames are looked at, and a level that too few videos fill hands its free places on to the next. Knows nothing of tables or HTTP.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,20 +11,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from serve_app.core.moments import likely_videos, moments_of, represented, videos_of
 from serve_app.core.ranking import calibrated_scores, centred_rows, confidence, directions, pair_of
 from serve_app.core.vectors import cosines
 from serve_app.types import (
     Calibration,
     FloatMatrix,
     FloatVector,
+    Grouping,
     Hit,
     Modality,
+    Moment,
     Ranking,
     StoredDocument,
     VectorQuery,
 )
 
 GROWTH = 4
+# Frames that are looked at for one of another modality, where they count as one result for each video.
+FRAMES_PER_ROW = 4
+# Of the levels, counted from 0, the one that is looked at for more videos if there are too few in those before.
+DEEPEST = 2
 # Of reciprocal rank fusion (Cormack, Clarke and Büttcher 2009): how little the first place is worth more than the next.
 FUSION = 60
 
@@ -40,21 +48,23 @@ class Level:
 class Candidates:
     """What may come back, best first: the nearest rows of each modality, and those that hold the query's words.
 
-    `rows_searched`: how many rows the best were chosen from.
+    `rows_searched`: how many rows the best were chosen from. `rows`: of the level that was read, None for the query's own.
     """
 
     nearest: Mapping[Modality, Sequence[StoredDocument]]
     matching: Sequence[StoredDocument] = ()
     rows_searched: int = 0
+    rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """Candidates and their figures, [n] each, in the order of their ids."""
+    """Candidates and their figures, [n] each, in the order of their ids. `moments`: of those that stand for a video."""
 
     documents: Sequence[StoredDocument]
     scores: FloatVector
     confidences: Sequence[float | None]
+    moments: Sequence[tuple[Moment, ...]] = ()
 
 
 def effective_ranking(query: VectorQuery, row_counts: Mapping[Modality, int]) -> Ranking:
@@ -78,25 +88,45 @@ def level_of(query: VectorQuery, candidates: int) -> Level:
     return next(level for level in levels(candidates) if level.places >= query.offset + query.limit)
 
 
+def rows_of(query: VectorQuery, modality: Modality, rows: int) -> int:
+    """The candidates of one modality on a level of `rows`."""
+    return FRAMES_PER_ROW * rows if modality is Modality.VIDEO_FRAME and query.group_by is Grouping.VIDEO else rows
+
+
+def deeper(query: VectorQuery, found: Candidates, hits: Sequence[Hit], candidates: int) -> int | None:
+    """The rows of the level to read, where a page is not full and there may be more videos; None where it stands as it is."""
+    rows = found.rows or level_of(query, candidates).rows
+    deepest = candidates * GROWTH**DEEPEST
+    frames = found.nearest.get(Modality.VIDEO_FRAME, ())
+    is_short = len(hits) < query.limit and query.group_by is Grouping.VIDEO
+    is_cut = len(frames) >= rows_of(query, Modality.VIDEO_FRAME, rows)
+    return deepest if is_short and is_cut and rows < deepest else None
+
+
 def page(
     query: VectorQuery, found: Candidates, ranking: Ranking, calibration: Calibration, candidates: int
 ) -> tuple[Hit, ...]:
     """The hits from `query.offset` on, `query.limit` at most, re-scored exactly; equal scores in the order of their ids.
 
-    `found` has the rows of `level_of(query, candidates)`, and as many more as `query.exclude_ids` can take away.
+    `found` has the rows of its level, and as many more as `query.exclude_ids` can take away.
     """
     wanted = query.offset + query.limit
+    last_rows = found.rows or level_of(query, candidates).rows
+    frames = found.nearest.get(Modality.VIDEO_FRAME, ())
     hits: list[Hit] = []
     placed: dict[str, StoredDocument] = {}
     for level in levels(candidates):
-        pool = _pool(query, found, level.rows, ranking, calibration, placed)
+        pool = _pool(query, found, level.rows, ranking, calibration, list(placed.values()))
         for at in _order(query, pool, ranking, calibration, list(placed.values()), level.places - len(hits)):
             row = pool.documents[at]
             placed[row.document.id] = row
             vector = row.vector if query.vectors else None
-            hits.append(Hit(row.document, float(pool.scores[at]), pool.confidences[at], vector))
+            hits.append(Hit(row.document, float(pool.scores[at]), pool.confidences[at], vector, pool.moments[at]))
         # Where a level cannot fill its places, the order ends: what more rows would give depends on how many were asked for.
-        if len(hits) < level.places or level.places >= wanted:
+        # Unless frames were cut off, whose videos the next level knows.
+        is_cut = query.group_by is Grouping.VIDEO and len(frames) >= rows_of(query, Modality.VIDEO_FRAME, level.rows)
+        ends = len(hits) < level.places and not is_cut
+        if ends or level.rows >= last_rows or len(hits) >= wanted:
             break
     return tuple(hits[query.offset : wanted])
 
@@ -107,35 +137,64 @@ def _pool(
     rows: int,
     ranking: Ranking,
     calibration: Calibration,
-    placed: Mapping[str, StoredDocument],
+    placed: Sequence[StoredDocument],
 ) -> _Scored:
-    """The candidates of a level that have no place yet and are good enough."""
-    lists = [*found.nearest.values(), found.matching]
-    wanted = [[each for each in part if each.document.id not in query.exclude_ids][:rows] for part in lists]
-    chosen = {each.document.id: each for part in wanted for each in part}
+    """The candidates of a level that have no place yet and are good enough; of each video the best frame."""
+    groups = query.group_by is Grouping.VIDEO
+    gone = {*query.exclude_ids, *(each.document.id for each in placed)}
+    # Whoever asks by a frame wants other videos.
+    gone_videos = videos_of(each.document for each in placed) | likely_videos(query.exclude_ids) if groups else set()
+
+    def left(part: Sequence[StoredDocument], most: int) -> list[StoredDocument]:
+        return [each for each in part if each.document.id not in query.exclude_ids][:most]
+
+    # Frames were looked for by themselves.
+    of_frames, of_others = _parted(found.matching)
+    with_words = {each.document.id for each in (*left(of_frames, rows), *left(of_others, rows))}
+    matching = [each for each in found.matching if each.document.id in with_words]
+    lists = [left(part, rows_of(query, modality, rows)) for modality, part in found.nearest.items()]
+    chosen = {each.document.id: each for part in (*lists, matching) for each in part}
     documents = [chosen[document_id] for document_id in sorted(chosen)]
     if not documents:
         return _Scored([], np.zeros(0, np.float32), [])
     vectors = np.stack([each.vector for each in documents])
     modalities = [each.document.modality for each in documents]
     calibrated = calibrated_scores(query, vectors, modalities, calibration)
-    if ranking is Ranking.COSINE:
-        scores = cosines(query.vector, vectors)
-    elif ranking is Ranking.HYBRID:
-        scores = _fused(documents, calibrated, [each.document.id for each in wanted[-1]])
-    else:
-        scores = calibrated
     known = {each: pair_of(query, each, calibration) is not None for each in set(modalities)}
     confidences = [
         confidence(float(score), found.rows_searched) if known[modality] else None
         for score, modality in zip(calibrated, modalities, strict=True)
     ]
+    plain = cosines(query.vector, vectors) if ranking is Ranking.COSINE else calibrated
+    order = _descending(plain)
+    stands = represented(documents, order) if groups else {at: [at] for at in order}
+    kept = sorted(stands)
+    scores = plain[kept]
+    if ranking is Ranking.HYBRID:
+        by_id = {
+            documents[at].document.id: documents[best].document.id for best, all_of in stands.items() for at in all_of
+        }
+        words = list(dict.fromkeys(by_id[each.document.id] for each in matching))
+        scores = _fused([documents[at] for at in kept], calibrated[kept], words)
     good = [
-        at
-        for at, document_id in enumerate(sorted(chosen))
-        if document_id not in placed and _good_enough(query, float(scores[at]), confidences[at])
+        (place, at)
+        for place, at in enumerate(kept)
+        if documents[at].document.id not in gone
+        and not (gone_videos and videos_of([documents[at].document]) & gone_videos)
+        and _good_enough(query, float(scores[place]), confidences[at])
     ]
-    return _Scored([documents[at] for at in good], scores[good], [confidences[at] for at in good])
+    told = plain.tolist()
+    return _Scored(
+        [documents[at] for _, at in good],
+        scores[[place for place, _ in good]],
+        [confidences[at] for _, at in good],
+        [moments_of(documents, stands[at], told, confidences) if groups else () for _, at in good],
+    )
+
+
+def _parted(rows: Sequence[StoredDocument]) -> tuple[list[StoredDocument], list[StoredDocument]]:
+    frames = [each for each in rows if each.document.modality is Modality.VIDEO_FRAME]
+    return frames, [each for each in rows if each.document.modality is not Modality.VIDEO_FRAME]
 
 
 def _good_enough(query: VectorQuery, score: float, sure: float | None) -> bool:

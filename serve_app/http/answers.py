@@ -8,6 +8,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from serve_app.core.videos import video_of
 from serve_app.errors import CrossmodalError
 from serve_app.types import (
     DeletedRows,
@@ -20,6 +21,7 @@ from serve_app.types import (
     IndexKind,
     IndexState,
     Modality,
+    Moment,
     Ranking,
     Readiness,
     SearchAnswer,
@@ -33,6 +35,12 @@ URL_DESCRIPTION = (
     "With `include: url`: where the picture lies, signed where it has to be; good for a short while. Null for a text, and where "
     "the storage cannot sign (a local folder)."
 )
+
+
+VIDEO_ID_DESCRIPTION = (
+    "Of a video's frame: the video, which can be asked for and deleted by it. Null for anything else."
+)
+OFFSET_DESCRIPTION = "Of a video's frame: when it is shown, in seconds from the beginning."
 
 
 class AnswerModel(BaseModel):
@@ -79,6 +87,7 @@ class StoredItem(AnswerModel):
     truncated: bool = Field(
         description="The text was longer than the encoder reads; what it left out is not searchable."
     )
+    frames: int | None = Field(description="Of a video: how many documents it became. Null for anything else.")
 
 
 class FailedItem(AnswerModel):
@@ -99,14 +108,18 @@ class DocumentOut(AnswerModel):
 
     id: str
     modality: Modality
-    uri: str | None = Field(description="Where the picture lies; null for a text.")
+    uri: str | None = Field(description="Where the picture or the video lies; null for a text.")
     text: str | None
     metadata: dict[str, Any]
     fields: Fields
     content_sha256: str
+    video_id: str | None = Field(description=VIDEO_ID_DESCRIPTION)
+    offset_s: float | None = Field(description=OFFSET_DESCRIPTION)
     created_at: datetime
     updated_at: datetime
-    content_url: str | None = Field(description="Path of the picture; null for a text.")
+    content_url: str | None = Field(
+        description="Path of the picture; of a frame that of the video, with `#t=` and the second. Null for a text."
+    )
     thumbnail_url: str | None = Field(description="Path of a small JPEG of it; null for a text.")
     url: str | None = Field(description=URL_DESCRIPTION)
 
@@ -134,8 +147,19 @@ class DeletedOut(AnswerModel):
 # --- search ---------------------------------------------------------------------------------------------------------
 
 
+class MomentOut(AnswerModel):
+    """A frame of a video that was found."""
+
+    id: str
+    offset_s: float
+    score: float
+    confidence: float | None
+    content_url: str
+    thumbnail_url: str
+
+
 class ResultOut(AnswerModel):
-    """A document that was found."""
+    """A document that was found; of a video, unless `group_by` is `none`, the one that stands for its best moments."""
 
     id: str
     modality: Modality
@@ -151,6 +175,11 @@ class ResultOut(AnswerModel):
     uri: str | None
     metadata: dict[str, Any]
     fields: Fields
+    video_id: str | None = Field(description=VIDEO_ID_DESCRIPTION)
+    offset_s: float | None = Field(description=OFFSET_DESCRIPTION)
+    moments: tuple[MomentOut, ...] = Field(
+        description="Of a video that stands for its frames: the moments that fit best, this one first."
+    )
     content_url: str | None
     thumbnail_url: str | None
     url: str | None = Field(description=URL_DESCRIPTION)
@@ -271,13 +300,28 @@ class Addresses:
         self._documents = f"{quote(root_path.rstrip('/'))}/v1/documents"
 
     def content(self, document: Document) -> str | None:
-        return self._of(document, f"content?v={version_of(document)}")
+        return self._of(document, _content_tail(document, document.offset_s))
 
     def thumbnail(self, document: Document) -> str | None:
         return self._of(document, f"thumbnail?size={THUMBNAIL_PX}&v={version_of(document)}")
 
+    def moment_content(self, document: Document, moment: Moment) -> str:
+        """The video from another moment on; `document` is a frame of it."""
+        return self._path(moment.id, _content_tail(document, moment.offset_s))
+
+    def moment_thumbnail(self, document: Document, moment: Moment) -> str:
+        return self._path(moment.id, f"thumbnail?size={THUMBNAIL_PX}&v={version_of(document)}")
+
     def _of(self, document: Document, tail: str) -> str | None:
-        return None if document.uri is None else f"{self._documents}/{quote(document.id, safe='')}/{tail}"
+        return None if document.uri is None else self._path(document.id, tail)
+
+    def _path(self, document_id: str, tail: str) -> str:
+        return f"{self._documents}/{quote(document_id, safe='')}/{tail}"
+
+
+def _content_tail(document: Document, offset_s: float | None) -> str:
+    moment = "" if offset_s is None else f"#t={offset_s:.3f}"
+    return f"content?v={version_of(document)}{moment}"
 
 
 def version_of(document: Document) -> str:
@@ -293,7 +337,7 @@ def upsert_out(items: Sequence[UpsertOutcome | CrossmodalError]) -> UpsertOut:
 def _item_out(item: UpsertOutcome | CrossmodalError) -> StoredItem | FailedItem:
     if isinstance(item, CrossmodalError):
         return FailedItem(error=ItemErrorDetail(code=item.code, message=item.message))
-    return StoredItem(id=item.id, status=item.status, truncated=item.truncated)
+    return StoredItem(id=item.id, status=item.status, truncated=item.truncated, frames=item.frames)
 
 
 def document_out(document: Document, addresses: Addresses, url: str | None = None) -> DocumentOut:
@@ -305,6 +349,8 @@ def document_out(document: Document, addresses: Addresses, url: str | None = Non
         metadata=dict(document.metadata),
         fields=dict(document.fields),
         content_sha256=document.content_sha256,
+        video_id=video_of(document.id, document.modality),
+        offset_s=document.offset_s,
         created_at=document.created_at,
         updated_at=document.updated_at,
         content_url=addresses.content(document),
@@ -350,10 +396,24 @@ def _result_out(hit: Hit, addresses: Addresses, urls: Mapping[str, str]) -> Resu
         uri=document.uri,
         metadata=dict(document.metadata),
         fields=dict(document.fields),
+        video_id=video_of(document.id, document.modality),
+        offset_s=document.offset_s,
+        moments=tuple(_moment_out(document, moment, addresses) for moment in hit.moments),
         content_url=addresses.content(document),
         thumbnail_url=addresses.thumbnail(document),
         url=urls.get(document.uri or ""),
         vector=None if hit.vector is None else tuple(hit.vector.tolist()),
+    )
+
+
+def _moment_out(document: Document, moment: Moment, addresses: Addresses) -> MomentOut:
+    return MomentOut(
+        id=moment.id,
+        offset_s=moment.offset_s,
+        score=moment.score,
+        confidence=moment.confidence,
+        content_url=addresses.moment_content(document, moment),
+        thumbnail_url=addresses.moment_thumbnail(document, moment),
     )
 
 

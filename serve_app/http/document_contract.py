@@ -4,6 +4,7 @@ from serve_app.errors import (
     BodyTooLarge,
     DocumentNotFound,
     FingerprintMismatch,
+    InvalidRange,
     InvalidRequest,
     PictureNotFound,
     Unavailable,
@@ -30,6 +31,9 @@ PICTURE_PARAMETERS = [
     ),
     Parameter("If-None-Match", "header", "The ETag of an earlier answer: 304 if the content is still the same."),
 ]
+RANGE = Parameter(
+    "Range", "header", "Of a video: the bytes that are wanted, such as `bytes=0-`; the answer may have fewer."
+)
 MIN_TABLE_VERSION = Parameter(
     "min_table_version",
     "query",
@@ -123,7 +127,10 @@ def _pictures(routes: DocumentRoutes, limits: HttpLimits) -> list[Operation]:
         "default": THUMBNAIL_PX,
     }
     etag = {"ETag": "The content's SHA-256, and of a thumbnail its size."}
-    file = Answer("The file.", media_types=("image/*",), headers=etag)
+    file = Answer("The file.", media_types=("image/*", "video/*"), headers=etag)
+    part = Answer(
+        "A part of the video.", media_types=("video/*",), headers={"Content-Range": "Which part of how much."}
+    )
     jpeg = Answer("The JPEG.", media_types=("image/jpeg",), headers=etag)
     elsewhere = Answer(
         "The picture lies at the signed address in `Location`.", headers={"Location": "A signed address."}
@@ -134,10 +141,11 @@ def _pictures(routes: DocumentRoutes, limits: HttpLimits) -> list[Operation]:
             f"{of_one}/content",
             routes.content,
             "documents",
-            "The document's picture",
-            {200: file, 304: UNCHANGED, 307: elsewhere},
-            errors=(DocumentNotFound, PictureNotFound, Unavailable),
-            parameters=PICTURE_PARAMETERS,
+            "The document's picture, or the video that it is a frame of",
+            {200: file, 206: part, 304: UNCHANGED, 307: elsewhere},
+            "The id of a video stands for its first frame.",
+            errors=(DocumentNotFound, PictureNotFound, InvalidRange, Unavailable),
+            parameters=[*PICTURE_PARAMETERS, RANGE],
         ),
         Operation(
             "GET",

@@ -39,6 +39,7 @@ from serve_app.http.bodies import (
 from serve_app.http.error_table import error_of_failure
 from serve_app.http.filter_wire import FilterText
 from serve_app.http.limits import HttpLimits
+from serve_app.http.video_content import video_response
 from serve_app.http.wire import Base64Image, FormDocumentIn, PartImage, RequestModels, UriImage
 from serve_app.services.documents import DocumentService
 from serve_app.types import (
@@ -46,6 +47,7 @@ from serve_app.types import (
     DocumentInput,
     Include,
     ItemFailure,
+    Modality,
     Picture,
     PictureContent,
     UpsertOutcome,
@@ -115,10 +117,12 @@ class DocumentRoutes:
 
     async def content(self, request: Request) -> Response:
         document = await self._documents.get(request.path_params["document_id"])
+        if document.modality is Modality.VIDEO_FRAME:
+            return await video_response(request, document, self._documents)
         etag = f'"{document.content_sha256}"'
         if _is_known(request, document, etag):
             return _not_modified(request, document, etag)
-        return _picture(request, document, etag, await self._documents.content(document.id))
+        return _picture(request, document, etag, await self._documents.content(document))
 
     async def thumbnail(self, request: Request) -> Response:
         size_px = self._size_of(request)
@@ -126,7 +130,7 @@ class DocumentRoutes:
         etag = f'"{document.content_sha256}-{size_px}"'
         if _is_known(request, document, etag):
             return _not_modified(request, document, etag)
-        return _picture(request, document, etag, await self._documents.thumbnail(document.id, size_px))
+        return _picture(request, document, etag, await self._documents.thumbnail(document, size_px))
 
     def _size_of(self, request: Request) -> int:
         return _whole_number(

@@ -12,6 +12,7 @@ from serve_app.http.wire_model import WireModel, exactly_one_of
 from serve_app.types import (
     ComposedQuery,
     DocumentQuery,
+    Grouping,
     Include,
     Modality,
     PictureQuery,
@@ -161,6 +162,10 @@ class SearchOptionsIn(WireModel):
     diversity: float = Field(
         default=0.0, ge=0, le=1, description="Above 0, results that resemble better ones make room for others."
     )
+    group_by: Grouping = Field(
+        default=Grouping.VIDEO,
+        description="`video`: a video is one result, with its best `moments`; `none`: each of its frames is one.",
+    )
     min_table_version: int = Field(
         default=0, ge=0, le=2**62, description="`table_version` of a write that the search has to see."
     )
@@ -190,6 +195,7 @@ class SearchOptionsIn(WireModel):
             min_score=self.min_score,
             min_confidence=self.min_confidence,
             diversity=self.diversity,
+            group_by=self.group_by,
             include=self.include,
         )
 

@@ -7,7 +7,7 @@ than its bytes. A model checks the shape of a request; what a value means (an id
 import base64
 import binascii
 import math
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -19,15 +19,17 @@ from pydantic import (
     RootModel,
     Tag,
     create_model,
+    model_validator,
 )
 
 from serve_app.errors import InvalidPicture, InvalidRequest, PictureTooLarge
 from serve_app.http.filter_wire import DeletionIn
 from serve_app.http.wire_model import WireModel as WireModel
 from serve_app.http.wire_model import exactly_one_of as exactly_one_of
-from serve_app.types import DocumentInput, InlinePicture, Picture, PictureUri
+from serve_app.types import DocumentInput, FramePolicy, InlinePicture, Picture, PictureUri, VideoUri
 
 MAX_URI_CHARACTERS = 4096
+MIN_EVERY_S, MAX_EVERY_S = 0.1, 3600.0
 MAX_FIELDS = 64
 
 
@@ -85,6 +87,29 @@ class PartImage(WireModel):
     part: str = Field(min_length=1, max_length=256)
 
 
+class VideoIn(WireModel):
+    """A video that lies somewhere, under a root that the service allows. Each frame of it that is taken becomes a document."""
+
+    uri: str = Field(min_length=1, max_length=MAX_URI_CHARACTERS, examples=["s3://bucket/videos/harbour.mp4"])
+    every_s: float | None = Field(
+        default=None,
+        ge=MIN_EVERY_S,
+        le=MAX_EVERY_S,
+        allow_inf_nan=False,
+        description=f"Take a frame every so many seconds; {FramePolicy().every_s:g} where neither this nor `scenes` is given.",
+    )
+    scenes: bool = Field(default=False, description="Take one frame of each scene instead.")
+
+    @model_validator(mode="after")
+    def _is_one_way(self) -> Self:
+        if self.scenes and self.every_s is not None:
+            raise ValueError("give every_s or scenes, not both")
+        return self
+
+    def to_video(self) -> VideoUri:
+        return VideoUri(self.uri, FramePolicy(None if self.scenes else self.every_s or FramePolicy().every_s))
+
+
 ImageIn = Annotated[
     Annotated[UriImage, Tag("<uri>")] | Annotated[Base64Image, Tag("<base64>")], exactly_one_of("uri", "base64")
 ]
@@ -119,6 +144,9 @@ class _DocumentFields(WireModel):
     text: str | None = Field(
         default=None, description="The text, or the picture's caption.", examples=["a red boat at night"]
     )
+    video: VideoIn | None = Field(
+        default=None, description="A video in place of an image; the other fields are those of each of its frames."
+    )
     metadata: Metadata = Field(default_factory=dict, description="Any JSON object; comes back as it was.")
     fields: dict[str, JsonValue] = Field(
         default_factory=dict,
@@ -128,11 +156,18 @@ class _DocumentFields(WireModel):
     )
 
     def to_input(self, picture: Picture | None) -> DocumentInput:
-        return DocumentInput(text=self.text, picture=picture, id=self.id, metadata=self.metadata, fields=self.fields)
+        return DocumentInput(
+            text=self.text,
+            picture=picture,
+            video=None if self.video is None else self.video.to_video(),
+            id=self.id,
+            metadata=self.metadata,
+            fields=self.fields,
+        )
 
 
 class DocumentIn(_DocumentFields):
-    """A document to store: a text, a picture, or both."""
+    """A document to store: a text, a picture, or both; or a video."""
 
     image: ImageIn | None = Field(default=None, description="The picture, by address or inline.")
 

@@ -20,6 +20,7 @@ from serve_app.errors import (
     PictureNotFound,
 )
 from serve_app.ports import Indexing, PictureWork, Retrieval, TextEncoding
+from serve_app.services.videos import VideoService
 from serve_app.types import (
     DeletedRows,
     DeleteOutcome,
@@ -30,6 +31,7 @@ from serve_app.types import (
     Embedding,
     FieldSpec,
     FieldValue,
+    FilePart,
     Filter,
     InlinePicture,
     ItemFailure,
@@ -74,7 +76,11 @@ class DocumentService:
         max_characters: int,
         image_weight: float,
         fields: Mapping[str, FieldSpec] = MappingProxyType({}),
+        frame_px: int = 640,
     ) -> None:
+        self._videos = VideoService(
+            pictures, retrieval, indexing, max_characters=max_characters, frame_px=frame_px, fields=fields
+        )
         self._texts = texts
         self._pictures = pictures
         self._retrieval = retrieval
@@ -87,6 +93,13 @@ class DocumentService:
     async def add(self, documents: Sequence[DocumentInput]) -> list[UpsertOutcome | ItemFailure]:
         """Store or replace; answered after the commit, in the order given."""
         await self._prepare()
+        plain = iter(await self._add_plain([each for each in documents if each.video is None]))
+        videos = iter(await self._videos.add([each for each in documents if each.video is not None]))
+        return [next(plain if each.video is None else videos) for each in documents]
+
+    async def _add_plain(self, documents: Sequence[DocumentInput]) -> list[UpsertOutcome | ItemFailure]:
+        if not documents:
+            return []
         plans = await self._plan(documents)
         records = await self._encode(plans)
         good = [record for record in records if not isinstance(record, ItemFailure)]
@@ -104,19 +117,25 @@ class DocumentService:
         return results
 
     async def get(self, document_id: str, min_table_version: int = 0) -> Document:
-        """As it stands in that version of the table or a later one. Raises DocumentNotFound, StaleTable."""
+        """As it stands in that version of the table or a later one; of a video its first frame.
+
+        Raises DocumentNotFound, StaleTable.
+        """
         row = (await self._retrieval.get([document_id], min_table_version))[0]
-        if row is None:
+        document = row.document if row is not None else await self._videos.first_frame(document_id)
+        if document is None:
             raise DocumentNotFound(f"there is no document {document_id!r}")
-        return row.document
+        return document
 
     async def address(self, document: Document) -> str | None:
         """Of its picture, that a browser can fetch for a short while; None where there is none."""
         return None if document.uri is None else (await self._pictures.sign([document.uri]))[0]
 
     async def delete(self, document_id: str) -> DeleteOutcome:
-        """Raises DocumentNotFound."""
+        """A document, or a video with all its frames. Raises DocumentNotFound."""
         outcome = (await self._indexing.delete([document_id]))[0]
+        if not outcome.deleted:
+            outcome = await self._videos.delete(document_id)
         if not outcome.deleted:
             raise DocumentNotFound(f"there is no document {document_id!r}")
         return outcome
@@ -129,8 +148,10 @@ class DocumentService:
         return DocumentPage(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
 
     async def delete_ids(self, ids: Sequence[str]) -> DeletedRows:
-        """Remove the documents with these ids; those that are not there are not counted."""
+        """Remove the documents and videos with these ids; those that are not there are not counted."""
         outcomes = await self._indexing.delete(list(dict.fromkeys(ids)))
+        missing = [each.id for each in outcomes if not each.deleted]
+        outcomes += await asyncio.gather(*(self._videos.delete(video_id) for video_id in missing))
         return DeletedRows(sum(each.deleted for each in outcomes), max(each.table_version for each in outcomes))
 
     async def delete_matching(self, where: Filter | None) -> DeletedRows:
@@ -141,19 +162,17 @@ class DocumentService:
         """Kept pictures that no document points to, in one part of the store; see ports.Indexing."""
         return await self._indexing.orphans(remove, after)
 
-    async def content(self, document_id: str) -> PictureContent:
-        """The picture's file. Raises DocumentNotFound, PictureNotFound."""
-        return await self._pictures.read_picture(await self._uri_of(document_id))
+    async def content(self, document: Document) -> PictureContent:
+        """The picture's file. Raises PictureNotFound."""
+        return await self._pictures.read_picture(_uri_of(document))
 
-    async def thumbnail(self, document_id: str, size_px: int) -> PictureContent:
-        """A small JPEG of the picture. Raises DocumentNotFound, PictureNotFound."""
-        return await self._pictures.thumbnail(await self._uri_of(document_id), size_px)
+    async def content_part(self, document: Document, start: int, length: int) -> FilePart:
+        """Some bytes of a video's file. Raises InvalidRange, PictureNotFound."""
+        return await self._pictures.read_file_part(_uri_of(document), start, length)
 
-    async def _uri_of(self, document_id: str) -> str:
-        uri = (await self.get(document_id)).uri
-        if uri is None:
-            raise PictureNotFound(f"the document {document_id!r} is a text, it has no picture")
-        return uri
+    async def thumbnail(self, document: Document, size_px: int) -> PictureContent:
+        """A small JPEG of the picture, of a frame its own. Raises PictureNotFound."""
+        return await self._pictures.thumbnail(document.thumbnail_uri or _uri_of(document), size_px)
 
     async def _prepare(self) -> None:
         if not self._prepared:
@@ -251,6 +270,12 @@ class DocumentService:
             fields=plan.fields,
         )
         return record, bool(words and words.truncated)
+
+
+def _uri_of(document: Document) -> str:
+    if document.uri is None:
+        raise PictureNotFound(f"the document {document.id!r} is a text, it has no picture")
+    return document.uri
 
 
 def _record_of_known(plan: _Plan, known: StoredDocument) -> Record:

@@ -5,7 +5,8 @@ There is one of these per table (the Indexer has one replica); the table's own m
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from serve_app.core.batching import Batcher
@@ -21,6 +22,7 @@ from serve_app.services.table_upkeep import TableUpkeep
 from serve_app.types import (
     DeletedRows,
     DeleteOutcome,
+    Document,
     EncoderCard,
     Filter,
     ItemFailure,
@@ -32,6 +34,9 @@ from serve_app.types import (
     UpsertOutcome,
     UpsertStatus,
 )
+
+# Rows that one replacement looks at; a video has far fewer frames.
+MOST_REPLACED = 100_000
 
 
 class IndexingService:
@@ -88,14 +93,31 @@ class IndexingService:
         """Answered after the commit. Of several records with one id the last one stands."""
         return await self._batcher.submit_all(records)
 
+    async def replace(self, where: Filter, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
+        """Upsert the records, then delete what else `where` matches. Two commits, and no writer of ours between them.
+
+        Nothing is deleted where a record fails.
+        """
+        async with self._writing:
+            outcomes = await self._write(records)
+            if any(isinstance(each, ItemFailure) for each in outcomes):
+                return outcomes
+            kept = {record.id for record in records}
+            found = [row.document for row in await self._table.find(where, MOST_REPLACED)]
+            stale = {document.id: document for document in found if document.id not in kept}
+            version = await self._table.delete(sorted(stale)) if stale else 0
+        self._forget(stale)
+        return [
+            replace(each, table_version=max(version, each.table_version)) if isinstance(each, UpsertOutcome) else each
+            for each in outcomes
+        ]
+
     async def delete(self, ids: Sequence[str]) -> list[DeleteOutcome]:
         """Deleting what is not there is no error: the outcome says so."""
         async with self._writing:
             present = {row.document.id: row.document for row in await self._table.get(ids) if row is not None}
             version = await self._table.delete(sorted(present)) if present else (await self._table.head()).version
-        if present:
-            self._free(uri for document in present.values() for uri in pointed_to(document))
-            self._upkeep.wrote(Counter(document.modality for document in present.values()), touched=True)
+        self._forget(present)
         return [DeleteOutcome(id=each, deleted=each in present, table_version=version) for each in ids]
 
     async def delete_matching(self, where: Filter | None) -> DeletedRows:
@@ -111,16 +133,19 @@ class IndexingService:
 
     async def _commit(self, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
         async with self._writing:
-            head = await self._table.head()
-            failures = [_failure(record, head) for record in records]
-            last = {each.id: each for each, failure in zip(records, failures, strict=True) if failure is None}
-            rows = {row.document.id: row for row in await self._table.get(list(last)) if row is not None}
-            changed = [record for record in last.values() if not _same(record, rows.get(record.id))]
-            version = head.version
-            if changed:
-                created = {each.id: rows[each.id].document.created_at for each in changed if each.id in rows}
-                version = await self._table.upsert(changed, created, datetime.now(UTC))
+            return await self._write(records)
+
+    async def _write(self, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
+        """One commit of what is new. The lock is held."""
+        head = await self._table.head()
+        failures = [_failure(record, head) for record in records]
+        last = {each.id: each for each, failure in zip(records, failures, strict=True) if failure is None}
+        rows = {row.document.id: row for row in await self._table.get(list(last)) if row is not None}
+        changed = [record for record in last.values() if not _same(record, rows.get(record.id))]
+        version = head.version
         if changed:
+            created = {each.id: rows[each.id].document.created_at for each in changed if each.id in rows}
+            version = await self._table.upsert(changed, created, datetime.now(UTC))
             kept = {uri for record in last.values() for uri in pointed_to(record)}
             self._free({uri for row in rows.values() for uri in pointed_to(row.document)} - kept)
             self._upkeep.wrote(Counter(record.modality for record in changed), touched=bool(created))
@@ -138,6 +163,12 @@ class IndexingService:
     async def orphans(self, remove: bool, after: str | None = None) -> Orphans:
         """Kept pictures that no document points to: counted, and removed if told. See ports.Indexing."""
         return await self._pictures.orphans(remove=remove, after=after) if self._pictures else Orphans(0, 0, 0, 0)
+
+    def _forget(self, gone: Mapping[str, Document]) -> None:
+        """What follows a commit that took these away."""
+        if gone:
+            self._free(uri for document in gone.values() for uri in pointed_to(document))
+            self._upkeep.wrote(Counter(document.modality for document in gone.values()), touched=True)
 
     def _free(self, uris: Iterable[str]) -> None:
         if self._pictures:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from serve_app.core.failures import failure_of
-from serve_app.core.ordering import Candidates, effective_ranking, level_of, page
+from serve_app.core.ordering import Candidates, deeper, effective_ranking, level_of, page, rows_of
 from serve_app.core.ranking import aim, centred_query, pair_of
 from serve_app.errors import CrossmodalError, FingerprintMismatch, InvalidRequest, InvalidVector
 from serve_app.ports import DocumentTable
@@ -98,10 +98,25 @@ class RetrievalService:
         view = _View(table, await table.info(), await table.calibration())
         failures = [_failure(query, view) for query in queries]
         asked = [query for query, failure in zip(queries, failures, strict=True) if failure is None]
-        found = iter(await self._candidates_of(asked, view))
-        return [
-            failure or self._page(query, next(found), view) for query, failure in zip(queries, failures, strict=True)
-        ]
+        pages = iter(await self._pages_of(asked, view))
+        return [failure or next(pages) for failure in failures]
+
+    async def _pages_of(self, queries: Sequence[VectorQuery], view: _View) -> list[SearchPage | ItemFailure]:
+        """A second, deeper look is for pages that too few videos fill, of which there are more."""
+        rows = [level_of(query, self._candidates).rows for query in queries]
+        found = await self._candidates_of(queries, rows, view)
+        pages = [self._page(query, each, view) for query, each in zip(queries, found, strict=True)]
+        again: dict[int, int] = {}
+        for at, (page_of, each) in enumerate(zip(pages, found, strict=True)):
+            if isinstance(page_of, SearchPage) and isinstance(each, Candidates):
+                wanted = deeper(queries[at], each, page_of.hits, self._candidates)
+                if wanted is not None:
+                    again[at] = wanted
+        if again:
+            more = await self._candidates_of([queries[at] for at in again], list(again.values()), view)
+            for at, each in zip(again, more, strict=True):
+                pages[at] = self._page(queries[at], each, view)
+        return pages
 
     def _page(self, query: VectorQuery, found: Candidates | ItemFailure, view: _View) -> SearchPage | ItemFailure:
         if isinstance(found, ItemFailure):
@@ -114,64 +129,76 @@ class RetrievalService:
             calibration_version=view.calibration.version if ranking is not Ranking.COSINE else None,
         )
 
-    async def _candidates_of(self, queries: Sequence[VectorQuery], view: _View) -> list[Candidates | ItemFailure]:
-        near, by_words = await asyncio.gather(self._nearest(queries, view), self._matching(queries, view))
+    async def _candidates_of(
+        self, queries: Sequence[VectorQuery], rows: Sequence[int], view: _View
+    ) -> list[Candidates | ItemFailure]:
+        """`rows`: of the level that each query is read for."""
+        near, by_words = await asyncio.gather(self._nearest(queries, rows, view), self._matching(queries, rows, view))
         results: list[Candidates | ItemFailure] = []
-        for query, lists, matching in zip(queries, near, by_words, strict=True):
+        for query, level_rows, lists, matching in zip(queries, rows, near, by_words, strict=True):
             nearest = {each: rows for each, rows in lists.items() if not isinstance(rows, ItemFailure)}
             failures = [each for each in (*lists.values(), matching) if isinstance(each, ItemFailure)]
             if failures or isinstance(matching, ItemFailure):
                 results.append(failures[0])
                 continue
-            wanted = level_of(query, self._candidates).rows
             # A filter may leave few rows; where they fill the candidates, the whole modality is the safe guess.
             searched = sum(
-                len(rows) if len(rows) < wanted else view.info.counts.get(each, 0) for each, rows in nearest.items()
+                len(found) if len(found) < rows_of(query, each, level_rows) else view.info.counts.get(each, 0)
+                for each, found in nearest.items()
             )
-            results.append(Candidates(nearest, matching, searched))
+            results.append(Candidates(nearest, matching, searched, level_rows))
         return results
 
     async def _nearest(
-        self, queries: Sequence[VectorQuery], view: _View
+        self, queries: Sequence[VectorQuery], rows: Sequence[int], view: _View
     ) -> list[dict[Modality, Sequence[StoredDocument] | ItemFailure]]:
         """For each query the rows that lie nearest to where it aims, in each modality that it may find."""
         asked = [(at, modality) for at, query in enumerate(queries) for modality in view.modalities(query)]
 
         def read_of(item: tuple[int, Modality]) -> _Read:
             query = queries[item[0]]
-            return _Read(item[1], query.where, level_of(query, self._candidates).rows)
+            return _Read(item[1], query.where, rows_of(query, item[1], rows[item[0]]))
 
         async def look(read: _Read, items: Sequence[tuple[int, Modality]]) -> list[list[StoredDocument] | ItemFailure]:
             # What a query excludes may be among the nearest, and must not cost it a candidate.
-            rows = read.rows + max(len(queries[at].exclude_ids) for at, _ in items)
+            limit = read.rows + max(len(queries[at].exclude_ids) for at, _ in items)
             vectors = np.stack([_aimed(queries[at], read.modality, view) for at, _ in items])
-            return [*await view.table.nearest(vectors, read.modality, rows, read.where)]
+            return [*await view.table.nearest(vectors, read.modality, limit, read.where)]
 
         found: list[dict[Modality, Sequence[StoredDocument] | ItemFailure]] = [{} for _ in queries]
-        for (at, modality), rows in zip(asked, await _shared(asked, read_of, look), strict=True):
-            found[at][modality] = rows
+        for (at, modality), nearest in zip(asked, await _shared(asked, read_of, look), strict=True):
+            found[at][modality] = nearest
         return found
 
     async def _matching(
-        self, queries: Sequence[VectorQuery], view: _View
+        self, queries: Sequence[VectorQuery], rows: Sequence[int], view: _View
     ) -> list[Sequence[StoredDocument] | ItemFailure]:
-        """For each query that is ranked with its words the rows that hold them, by BM25."""
+        """For each query that is ranked with its words the rows that hold them, by BM25.
+
+        All frames of a video have its text: they are looked for by themselves, so that they take nobody's place.
+        """
         by_words = [at for at, query in enumerate(queries) if query.words and view.ranking(query) is Ranking.HYBRID]
 
         def read_of(at: int) -> tuple[str, tuple[Modality, ...], int, Filter | None]:
             query = queries[at]
-            rows = level_of(query, self._candidates).rows + len(query.exclude_ids)
-            return query.words or "", query.modalities, rows, query.where
+            return query.words or "", query.modalities, rows[at] + len(query.exclude_ids), query.where
 
         async def look(
             read: tuple[str, tuple[Modality, ...], int, Filter | None], items: Sequence[int]
         ) -> list[Sequence[StoredDocument] | ItemFailure]:
-            rows: Sequence[StoredDocument] = [match.row for match in await view.table.matching(*read)]
-            return [rows for _ in items]
+            words, modalities, limit, where = read
+            frames = tuple(
+                each for each in modalities if each is Modality.VIDEO_FRAME and view.info.counts.get(each, 0)
+            )
+            others = tuple(each for each in modalities if each is not Modality.VIDEO_FRAME)
+            matches = [await view.table.matching(words, part, limit, where) for part in (others, frames) if part]
+            best = sorted((match for part in matches for match in part), key=lambda match: -match.score)
+            found: Sequence[StoredDocument] = [match.row for match in best]
+            return [found for _ in items]
 
         found: list[Sequence[StoredDocument] | ItemFailure] = [[] for _ in queries]
-        for at, rows in zip(by_words, await _shared(by_words, read_of, look), strict=True):
-            found[at] = rows
+        for at, matching in zip(by_words, await _shared(by_words, read_of, look), strict=True):
+            found[at] = matching
         return found
 
 

@@ -289,4 +289,5 @@ def _vector_query(request: SearchRequest, question: _Question) -> VectorQuery:
         diversity=request.diversity,
         words=_words(request.query),
         vectors=Include.VECTOR in request.include,
+        group_by=request.group_by,
     )

@@ -12,11 +12,15 @@ import numpy as np
 from serve_app.core.failures import failure_of
 from serve_app.core.ids import sha256_of
 from serve_app.core.vectors import unit
-from serve_app.errors import NotAPicture, PictureNotFound
+from serve_app.core.videos import video_content
+from serve_app.errors import InvalidRange, NotAPicture, NotAVideo, PictureNotFound
 from serve_app.types import (
+    EmbeddedFrame,
     EmbeddedPicture,
+    EmbeddedVideo,
     Embedding,
     EncoderCard,
+    FilePart,
     FloatVector,
     ImagePreprocessing,
     InlinePicture,
@@ -24,6 +28,7 @@ from serve_app.types import (
     Modality,
     PictureContent,
     PictureTask,
+    VideoUri,
 )
 
 CONCEPTS = ("red", "blue", "green", "boat", "cat", "house", "tree", "snow")
@@ -99,6 +104,37 @@ class FakePictureWork:
             else failure_of(PictureNotFound(f"there is nothing at {uri}"))
             for uri in uris
         ]
+
+    async def identify_videos(self, videos: Sequence[VideoUri]) -> list[str | ItemFailure]:
+        return await self.identify_pictures([video.uri for video in videos])
+
+    async def embed_videos(self, videos: Sequence[VideoUri]) -> list[EmbeddedVideo | ItemFailure]:
+        """b"video: red boat|blue cat" shows each of them for `every_s`; by scenes, equal neighbours are one."""
+        return [self._embed_video(video) for video in videos]
+
+    def _embed_video(self, video: VideoUri) -> EmbeddedVideo | ItemFailure:
+        data = self.files[video.uri]
+        if not data.startswith(b"video: "):
+            return failure_of(NotAVideo("these bytes are not a video"))
+        self.encoded.append(data)
+        shown = data.removeprefix(b"video: ").decode().split("|")
+        every_s = video.policy.every_s or 2.0
+        frames = []
+        for place, words in enumerate(shown):
+            if video.policy.every_s is None and place and shown[place - 1] == words:
+                continue
+            jpeg = b"picture: " + words.encode()
+            uri = f"memory://{sha256_of(jpeg)}"
+            self.files[uri] = jpeg
+            embedding = Embedding(vector_of(words, Modality.VIDEO_FRAME), self.card.fingerprint)
+            frames.append(EmbeddedFrame(place * every_s, uri, embedding))
+        return EmbeddedVideo(video_content(sha256_of(data), video.policy, 640, len(frames)), tuple(frames))
+
+    async def read_file_part(self, uri: str, start: int, length: int) -> FilePart:
+        data = self.files[uri]
+        if start >= len(data):
+            raise InvalidRange(f"the file has {len(data)} bytes")
+        return FilePart(data[start : start + length], start, len(data))
 
     async def sign(self, uris: Sequence[str]) -> list[str | None]:
         return [f"https://signed.test/{uri.rpartition('/')[2]}?by=us" if uri in self.files else None for uri in uris]

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from tests.http.conftest import LIMITS
 
-CODES = {"200", "304", "307", "404", "405", "409", "413", "422", "500", "503", "504"}
+CODES = {"200", "206", "304", "307", "404", "405", "409", "413", "416", "422", "500", "503", "504"}
 
 
 @pytest.fixture

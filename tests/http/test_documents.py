@@ -54,7 +54,7 @@ async def test_a_bad_document_fails_alone(client: httpx.AsyncClient) -> None:
     assert answer.status_code == 200
     broken, fine, empty, unknown = answer.json()["items"]
     assert broken["error"]["code"] == "invalid_picture"
-    assert fine == {"id": "fine", "status": "stored", "truncated": False}
+    assert fine == {"id": "fine", "status": "stored", "truncated": False, "frames": None}
     assert empty["error"]["code"] == "empty_text"
     assert unknown["error"]["code"] == "not_a_picture"
 

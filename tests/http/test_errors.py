@@ -16,6 +16,7 @@ STATUSES = {
     "internal": 500,
     "invalid_config": 500,
     "body_too_large": 413,
+    "invalid_range": 416,
     "not_found": 404,
     "document_not_found": 404,
     "model_not_found": 404,

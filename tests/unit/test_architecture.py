@@ -46,6 +46,7 @@ MAY_IMPORT = {
         "serve_app.http",
         "serve_app.services",
         "serve_app.core.failures",
+        "serve_app.core.videos",
         "serve_app.types",
         "serve_app.errors",
     ),

@@ -21,6 +21,7 @@ from serve_app.errors import InvalidConfig, PictureTooLarge, UnsupportedPicture
 from serve_app.types import ImagePreprocessing, Pixels
 
 THUMBNAIL_QUALITY = 85
+FRAME_QUALITY = 90
 
 
 class PictureDecoder:
@@ -73,6 +74,12 @@ class PictureDecoder:
         thumbnail = BytesIO()
         picture.save(thumbnail, "JPEG", quality=THUMBNAIL_QUALITY, optimize=True)
         return thumbnail.getvalue()
+
+    def to_jpeg(self, pixels: Pixels) -> bytes:
+        """A JPEG of the same size, for a frame of a video: uint8 [height, width, 3], RGB."""
+        frame = BytesIO()
+        Image.fromarray(pixels).save(frame, "JPEG", quality=FRAME_QUALITY, optimize=True)
+        return frame.getvalue()
 
     def media_type(self, data: bytes) -> str:
         """Such as "image/png", from the first bytes. Raises NotAPicture, UnsupportedPicture."""

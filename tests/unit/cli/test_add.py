@@ -2,7 +2,8 @@
 
 import json
 
-from serve_app.cli.reading import read_paths
+from serve_app.cli.reading import Frames, read_paths
+from serve_app.client import NewVideo
 
 
 def test_a_folder_is_added_with_all_pictures_below_it(service, run, picture, tmp_path):
@@ -98,7 +99,7 @@ def test_a_csv_without_text_or_image_says_which_columns_it_lacks(tmp_path):
     path.write_text("name,price\nboat,12\n")
     (source,) = read_paths([path])
     assert source.error is not None
-    assert "neither a column `text` nor `image`" in source.error.message
+    assert "no column `text`, `image` or `video`" in source.error.message
 
 
 def test_a_list_that_is_not_utf8_is_one_failure(tmp_path):
@@ -121,3 +122,15 @@ def test_nothing_is_sent_to_a_service_that_is_not_ready(service, run, picture):
     assert result.exit_code == 1
     assert "not ready: The ImageEncoder is still starting. (not_ready)" in result.output
     assert not service.documents
+
+
+def test_a_video_goes_by_its_address_and_is_called_like_its_file(tmp_path):
+    (tmp_path / "clip.MP4").write_bytes(b"video")
+    (tmp_path / "list.jsonl").write_text('{"id": "v", "video": "s3://b/v.webm"}\n{"video": "clip.MP4"}\n')
+    found = [source.document for source in read_paths([tmp_path], frames=Frames(every_s=5.0))]
+    local = NewVideo((tmp_path / "clip.MP4").as_uri(), every_s=5.0)
+    assert [(each.id, each.video) for each in found if each] == [
+        ("clip.MP4", local),
+        ("v", NewVideo("s3://b/v.webm", every_s=5.0)),
+        (None, local),
+    ]

@@ -139,7 +139,7 @@ async def test_a_deleted_document_is_gone_and_deleting_it_again_says_so(system: 
 async def test_a_text_has_no_picture_to_show(system: System) -> None:
     await system.documents.add([DocumentInput(text="red boat", id="a")])
     with pytest.raises(PictureNotFound):
-        await system.documents.content("a")
+        await system.documents.content(await system.documents.get("a"))
 
 
 async def test_documents_of_another_encoder_are_refused_before_anything_is_written(system: System) -> None:
