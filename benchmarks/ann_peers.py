@@ -44,10 +44,9 @@ class Task:
         self.queries = np.array(told["queries"], np.float32)
         self.wanted = told["wanted"]
         self.nearest = told["nearest"]
-        self.filters = told["filters"]
+        self.filters = tuple(told["fits"])
         self.modalities = np.array(told["modalities"])
-        ids = np.array(told["ids"])
-        fits = {name: np.ones(len(ids), bool) if bound is None else ids < bound for name, bound in self.filters.items()}
+        fits = {name: np.array(each, bool) for name, each in told["fits"].items()}
         self.masks = {
             (name, modality): fits[name] & (self.modalities == modality) for name in fits for modality in (0, 1)
         }

@@ -4,9 +4,11 @@
     .venv/bin/python -m benchmarks.retrieval --rows 100000 --peers    # beside FAISS, hnswlib and Qdrant
     .venv/bin/python -m benchmarks.retrieval --setup                  # only the peers' environment
 
-Queries are vectors that are not stored, half of them texts, and each looks for ten texts or ten pictures, as the Retriever does.
-With a filter, 1 % or 50 % of the rows fit, spread over all clusters. The truth is brute force over the raw vectors. Building and
-asking happen in two processes, so that the memory of the second is that of a Retriever.
+Queries are vectors that are not stored, half of them texts, and each looks for ten texts or ten pictures. They go through all
+that a Retriever does: a calibrated search, the default where both are looked for, and one by plain cosine. With a filter, 1 % or
+50 % of the rows fit, spread over all clusters. The truth is brute force over the raw vectors. Building and asking happen in two
+processes, so that the memory of the second is that of a Retriever. The peers, which know no calibration, are asked by plain
+cosine for the neighbours of the vectors that a calibrated search asks its table with.
 """
 
 import argparse
@@ -18,9 +20,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,12 +31,25 @@ import lancedb
 import numpy as np
 
 from benchmarks.reporting import FOLDER, machine_facts, milliseconds, told, write_report
-from benchmarks.tables import DIMENSION, MODALITIES, Chunk, clustered, filled_table
+from benchmarks.tables import (
+    DIMENSION,
+    ENCODER,
+    FIELDS,
+    MODALITIES,
+    Chunk,
+    clustered,
+    filled_table,
+    in_stock,
+    shelf_of,
+)
+from configs.schema import SearchConfig, TableConfig
 from serve_app.adapters.lance_table import LanceTable
-from serve_app.adapters.lance_table.indexes import nearest_rows
-from serve_app.core.index_policy import RECALL_DEPTH, IndexPolicy, IndexStep, recall_of
+from serve_app.core.index_policy import RECALL_DEPTH, IndexPolicy, recall_of
+from serve_app.core.ranking import aim, centred_query, centred_rows, directions
 from serve_app.services.index_keeper import IndexKeeper
-from serve_app.types import FloatMatrix, IndexTuning
+from serve_app.services.retrieval import RetrievalService
+from serve_app.services.table_upkeep import TableUpkeep
+from serve_app.types import Calibration, Compare, FloatMatrix, ItemFailure, Operator, Ranking, VectorQuery
 
 WORK = FOLDER / "retrieval"
 PEERS = FOLDER / "ann"
@@ -44,123 +59,167 @@ PLOT = Path("docs/images/retrieval.png")
 ROWS = (10_000, 100_000, 1_000_000)
 QUERIES = 100
 CONCURRENCY = 8
-INDEX_CACHE_BYTES, METADATA_CACHE_BYTES = 2 * 1024**3, 256 * 1024**2
-# Ids are random: those below a bound are a share of all rows, in every cluster.
-FILTERS = {"none": None, "1 %": "028f", "50 %": "8000"}
+TABLE, SEARCH = TableConfig(), SearchConfig()
+FILTERS: dict[str, Compare | None] = {
+    "none": None,
+    "1 %": Compare("shelf", Operator.EQ, "shelf 0"),
+    "50 %": Compare("in_stock", Operator.EQ, True),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Queries, what each looks for, and its ten nearest ids."""
+    """Queries by one ranking, the vectors that score their rows, and the ten best rows of each: score and id."""
 
-    vectors: FloatMatrix
-    wanted: Sequence[str]
-    bound: str | None
-    nearest: Sequence[Sequence[str]]
+    ranking: Ranking
+    filter: str
+    queries: Sequence[VectorQuery]
+    scored: FloatMatrix
+    best: list[list[tuple[float, str]]]
+
+    def ids(self) -> list[list[str]]:
+        return [[each for _, each in rows] for rows in self.best]
 
 
-def tasks(rows: int) -> dict[str, Task]:
-    """One for each filter, with the truth by brute force in NumPy."""
-    asked: Chunk = next(clustered(QUERIES, seed=99))
-    # Texts and pictures in turn look for texts and pictures in turn: all four pairs alike.
+def queries(ranking: Ranking) -> list[VectorQuery]:
+    """Texts and pictures in turn look for texts and pictures in turn: all four pairs alike."""
+    chunk: Chunk = next(clustered(QUERIES, seed=99))
     wanted = np.arange(QUERIES) // 2 % len(MODALITIES)
-    best: dict[str, list[list[tuple[float, str]]]] = {name: [[] for _ in range(QUERIES)] for name in FILTERS}
+    return [
+        VectorQuery(
+            vector,
+            ENCODER.fingerprint,
+            ((MODALITIES[modality], 1.0),),
+            (MODALITIES[looked_for],),
+            RECALL_DEPTH,
+            ranking,
+        )
+        for vector, modality, looked_for in zip(chunk.vectors, chunk.modalities, wanted, strict=True)
+    ]
+
+
+def tasks(rows: int, calibration: Calibration) -> tuple[list[Task], list[Task]]:
+    """Ours and the peers', one for each ranking and filter; the truth is brute force in NumPy."""
+    calibrated, plain = queries(Ranking.CALIBRATED), queries(Ranking.COSINE)
+    raw = np.stack([query.vector for query in plain])
+    centred = np.stack([centred_query(query, calibration) for query in calibrated])
+    pairs = zip(centred, calibrated, strict=True)
+    aimed = np.concatenate([aim(row[None], query.modalities[0], calibration) for row, query in pairs])
+    modes = [(calibrated, centred), (plain, raw), (plain, aimed)]
+    found = [
+        Task(asking[0].ranking or Ranking.COSINE, name, asking, scored, [[] for _ in asking])
+        for asking, scored in modes
+        for name in FILTERS
+    ]
     for chunk in clustered(rows):
-        scores = chunk.vectors @ asked.vectors.T
-        for name, bound in FILTERS.items():
-            fits = np.array([bound is None or each < bound for each in chunk.ids])
-            for query in range(QUERIES):
-                allowed = np.flatnonzero(fits & (chunk.modalities == wanted[query]))
-                near = scores[allowed, query]
-                order = allowed[np.argpartition(-near, min(RECALL_DEPTH, len(near) - 1))[:RECALL_DEPTH]]
-                found = [*best[name][query], *((float(scores[at, query]), chunk.ids[at]) for at in order)]
-                best[name][query] = sorted(found, reverse=True)[:RECALL_DEPTH]
-    names = [MODALITIES[each].value for each in wanted]
-    return {
-        name: Task(asked.vectors, names, bound, [[each for _, each in found] for found in best[name]])
-        for name, bound in FILTERS.items()
-    }
+        modalities = [MODALITIES[each] for each in chunk.modalities]
+        without_means = directions(centred_rows(chunk.vectors, modalities, calibration))
+        for task in found:
+            _improve(task, chunk, without_means if task.ranking is Ranking.CALIBRATED else chunk.vectors)
+    return found[: -len(FILTERS)], found[-len(FILTERS) :]
 
 
-async def build(rows: int) -> dict[str, Any]:
-    """Fill the table, and let the policy decide and build."""
+def fit(name: str, document_id: str) -> bool:
+    """Whether a filter matches the row with this id."""
+    match name:
+        case "none":
+            return True
+        case "1 %":
+            return shelf_of(document_id) == "shelf 0"
+        case _:
+            return in_stock(document_id)
+
+
+def _improve(task: Task, chunk: Chunk, vectors: FloatMatrix) -> None:
+    """Let the rows of a chunk into the best of each query."""
+    scores = vectors @ task.scored.T
+    fits = np.array([fit(task.filter, each) for each in chunk.ids])
+    of_modality = {modality: np.flatnonzero(fits & (chunk.modalities == at)) for at, modality in enumerate(MODALITIES)}
+    for at, query in enumerate(task.queries):
+        allowed = of_modality[query.modalities[0]]
+        near = scores[allowed, at]
+        order = allowed[np.argpartition(-near, min(RECALL_DEPTH, len(near) - 1))[:RECALL_DEPTH]]
+        candidates = [*task.best[at], *((float(scores[row, at]), chunk.ids[row]) for row in order)]
+        task.best[at] = sorted(candidates, reverse=True)[:RECALL_DEPTH]
+
+
+async def build(rows: int) -> tuple[dict[str, Any], Calibration]:
+    """Fill the table, and let upkeep calibrate, decide and build."""
     folder = WORK / f"table-{rows}"
-    table = await filled_table(folder, rows)
-    keeper = IndexKeeper(table, IndexPolicy())
-    while (step := await keeper.next_step(0)) is not IndexStep.NOTHING:
-        await keeper.take(step)
+    table = await filled_table(folder, rows, fields=FIELDS)
+    upkeep = TableUpkeep(
+        table,
+        asyncio.Lock(),
+        compact_every_commits=1000,
+        keep_versions=timedelta(hours=1),
+        calibration_sample=SEARCH.calibration_sample,
+        calibration_growth=SEARCH.calibration_growth,
+        keeper=IndexKeeper(table, IndexPolicy()),
+    )
+    upkeep.look()
+    await upkeep.settled()
     state = (await table.info()).index
-    assert state is not None
-    lance = await _open(folder)
+    if state is None:
+        raise RuntimeError("upkeep of the table failed: see the log")
+    lance = await (await lancedb.connect_async(str(folder))).open_table("documents")
     sizes = {index.name: index.size_bytes or 0 for index in await lance.list_indices()}
-    return {
+    readings = state.readings or {}
+    figures = {
         "index": state.kind.value,
         "build_s": state.build_s,
         "partitions": state.partitions,
-        "nprobes": state.tuning.nprobes if state.tuning else None,
-        "refine": state.tuning.refine if state.tuning else None,
+        "readings": ", ".join(f"{reach} {each.nprobes}:{each.compared}" for reach, each in readings.items()) or None,
         "size_mb": sizes.get("vector_idx", 0) / 1e6,
         "brute_force_ms": state.exact_ms,
         "policy_recall": state.recall,
     }
+    return figures, await table.calibration()
 
 
-async def ask(rows: int, given: dict[str, Task]) -> list[dict[str, Any]]:
-    """One row for each filter: recall, latency one at a time, throughput of eight at once, resident memory."""
-    lance = await _open(WORK / f"table-{rows}")
-    state = (await LanceTable(str(WORK / f"table-{rows}")).info()).index
-    tuning = state.tuning if state else None
+async def ask(rows: int, given: Sequence[Task]) -> list[dict[str, Any]]:
+    """A row for each task: recall, latency one at a time, throughput of eight at once, resident memory."""
+    table = LanceTable(
+        str(WORK / f"table-{rows}"),
+        index_cache_bytes=TABLE.index_cache_bytes,
+        metadata_cache_bytes=TABLE.metadata_cache_bytes,
+    )
+    service = RetrievalService(table, candidates=SEARCH.candidates)
     measured = []
-    for name, task in given.items():
-        for at in range(20):
-            await _search(lance, task, at, tuning)
+    for task in given:
+        asking = [replace(query, where=FILTERS[task.filter]) for query in task.queries]
+        for query in asking[:20]:
+            await _search(service, query)
         latencies, found = [], []
-        for at in range(QUERIES):
+        for query in asking:
             started = time.perf_counter()
-            found.append(await _search(lance, task, at, tuning))
+            found.append(await _search(service, query))
             latencies.append(time.perf_counter() - started)
-        places = iter(range(2 * QUERIES))
+        waiting = iter(2 * asking)
 
-        async def work(task: Task, places: Any) -> None:
-            for at in places:
-                await _search(lance, task, at % QUERIES, tuning)
+        async def work(waiting: Iterator[VectorQuery]) -> None:
+            for query in waiting:
+                await _search(service, query)
 
         started = time.perf_counter()
-        await asyncio.gather(*(work(task, places) for _ in range(CONCURRENCY)))
+        await asyncio.gather(*(work(waiting) for _ in range(CONCURRENCY)))
         measured.append(
             {
-                "filter": name,
+                "ranking": task.ranking.value,
+                "filter": task.filter,
                 **milliseconds(latencies),
                 "qps_8": 2 * QUERIES / (time.perf_counter() - started),
-                "recall": recall_of(found, task.nearest),
+                "recall": recall_of(found, task.ids()),
                 "resident_mb": _resident_mb(),
             }
         )
     return measured
 
 
-async def _open(folder: Path) -> lancedb.AsyncTable:
-    """As a Retriever opens it, with its bounds."""
-    connection = await lancedb.connect_async(
-        str(folder),
-        read_consistency_interval=timedelta(0),
-        session=lancedb.Session(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES),
-    )
-    return await connection.open_table("documents")
-
-
-async def _search(lance: lancedb.AsyncTable, task: Task, at: int, tuning: IndexTuning | None) -> list[str]:
-    where = lancedb.col("modality") == lancedb.lit(task.wanted[at])
-    if task.bound is not None:
-        where = where & (lancedb.col("id") < lancedb.lit(task.bound))
-    rows = await nearest_rows(
-        lambda: lance.query().nearest_to(task.vectors[at]).column("vector").where(where).limit(RECALL_DEPTH),
-        tuning,
-        RECALL_DEPTH,
-        filtered=task.bound is not None,
-    )
-    found: list[str] = rows.column("id").to_pylist()
-    return found
+async def _search(service: RetrievalService, query: VectorQuery) -> list[str]:
+    (page,) = await service.search([query])
+    if isinstance(page, ItemFailure):
+        raise RuntimeError(page.message)
+    return [hit.document.id for hit in page.hits]
 
 
 def _resident_mb() -> float:
@@ -168,11 +227,11 @@ def _resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def _build(rows: int) -> dict[str, Any]:
+def _build(rows: int) -> tuple[dict[str, Any], Calibration]:
     return asyncio.run(build(rows))
 
 
-def _ask(rows: int, given: dict[str, Task]) -> list[dict[str, Any]]:
+def _ask(rows: int, given: Sequence[Task]) -> list[dict[str, Any]]:
     return asyncio.run(ask(rows, given))
 
 
@@ -196,8 +255,8 @@ def set_up() -> None:
     subprocess.run([uv, "pip", "install", "--python", python, "--constraints", CONSTRAINTS, *REQUIREMENTS], check=True)
 
 
-def measure_peers(rows: int, given: dict[str, Task]) -> list[dict[str, Any]]:
-    """Rows of each peer, on the same vectors and queries, in its own environment."""
+def measure_peers(rows: int, given: Sequence[Task]) -> list[dict[str, Any]]:
+    """Rows of each peer, on the same vectors, in its own environment."""
     folder = WORK / f"peers-{rows}"
     folder.mkdir(parents=True, exist_ok=True)
     vectors = np.lib.format.open_memmap(folder / "vectors.npy", "w+", np.float32, (rows, DIMENSION))
@@ -212,11 +271,10 @@ def measure_peers(rows: int, given: dict[str, Task]) -> list[dict[str, Any]]:
     names = [each.value for each in MODALITIES]
     task = {
         "modalities": modalities,
-        "ids": ids,
-        "filters": FILTERS,
-        "queries": given["none"].vectors.tolist(),
-        "wanted": [names.index(each) for each in given["none"].wanted],
-        "nearest": {name: [[places[each] for each in ids] for ids in task.nearest] for name, task in given.items()},
+        "fits": {name: [fit(name, each) for each in ids] for name in FILTERS},
+        "queries": given[0].scored.tolist(),
+        "wanted": [names.index(query.modalities[0].value) for query in given[0].queries],
+        "nearest": {task.filter: [[places[each] for each in ids] for ids in task.ids()] for task in given},
     }
     (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
     command = [str(PEERS / "venv" / "bin" / "python"), str(Path(__file__).with_name("ann_peers.py")), str(folder)]
@@ -232,7 +290,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path = PLOT) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    ours = [row for row in rows if row["engine"] == "crossmodal"]
+    ours = [row for row in rows if row["engine"] == "crossmodal" and row["ranking"] == Ranking.CALIBRATED.value]
     figure, panes = pyplot.subplots(2, 2, figsize=(10, 7), constrained_layout=True)
     plain = [row for row in ours if row["filter"] == "none"]
     counts = [row["rows"] for row in plain]
@@ -245,7 +303,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path = PLOT) -> None:
     panes[1, 0].plot(counts, [max(row["size_mb"], 0.1) for row in plain], marker="o", label="vector index")
     panes[1, 0].plot(counts, [row["rows"] * DIMENSION * 4 / 1e6 for row in plain], "k--", label="raw vectors")
     panes[1, 1].plot(counts, [row["resident_mb"] for row in plain], marker="o", label="Retriever's process")
-    bound = (INDEX_CACHE_BYTES + METADATA_CACHE_BYTES) / 1e6
+    bound = (TABLE.index_cache_bytes + TABLE.metadata_cache_bytes) / 1e6
     panes[1, 1].axhline(bound, color="k", linestyle="--", label="its caches' bound")
     for pane, unit in zip(
         panes.flat, ("p50, ms", "queries/s, 8 at once", "size, MB", "resident memory, MB"), strict=True
@@ -274,11 +332,11 @@ def main() -> int:
     machine = machine_facts()
     rows: list[dict[str, Any]] = []
     for count in options.rows:
-        built = _apart(_build, count)
-        given = tasks(count)
-        rows += [told({"engine": "crossmodal", "rows": count, **row, **built}) for row in _apart(_ask, count, given)]
+        built, calibration = _apart(_build, count)
+        ours, theirs = tasks(count, calibration)
+        rows += [told({"engine": "crossmodal", "rows": count, **row, **built}) for row in _apart(_ask, count, ours)]
         if options.peers:
-            rows += [told({"rows": count, **row}) for row in measure_peers(count, given)]
+            rows += [told({"rows": count, "ranking": "cosine", **row}) for row in measure_peers(count, theirs)]
     write_report(
         "retrieval", rows, {"dimension": DIMENSION, "target_recall": IndexPolicy().target_recall}, machine=machine
     )

@@ -5,9 +5,10 @@ as far from its centre as centres lie from one another), a spectrum that falls o
 text than to the right picture, so the lists of an index that are nearest to a text hold no pictures.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import lancedb
@@ -15,7 +16,16 @@ import numpy as np
 import pyarrow as pa
 
 from serve_app.adapters.lance_table import LanceTable
-from serve_app.types import EncoderCard, FloatMatrix, ImagePreprocessing, Modality, Record
+from serve_app.types import (
+    EncoderCard,
+    FieldIndex,
+    FieldSpec,
+    FieldType,
+    FloatMatrix,
+    ImagePreprocessing,
+    Modality,
+    Record,
+)
 
 DIMENSION = 512
 CHUNK_ROWS = 50_000
@@ -35,6 +45,13 @@ ENCODER = EncoderCard(
     precision="float32",
     logit_scale=100.0,
 )
+
+
+FIELDS = {
+    "shelf": FieldSpec(FieldType.STRING, FieldIndex.BITMAP),
+    "in_stock": FieldSpec(FieldType.BOOLEAN, FieldIndex.BITMAP),
+}
+SHELVES = 100
 
 
 class Chunk(NamedTuple):
@@ -65,6 +82,16 @@ def clustered(rows: int, *, seed: int = 0, chunk_rows: int = CHUNK_ROWS) -> Iter
         yield Chunk([digits[at : at + 16] for at in range(0, len(digits), 16)], vectors, modalities)
 
 
+def shelf_of(document_id: str) -> str:
+    """One of a hundred."""
+    return f"shelf {int(document_id[:4], 16) * SHELVES >> 16}"
+
+
+def in_stock(document_id: str) -> bool:
+    """Every second row."""
+    return document_id < "8"
+
+
 def records(rows: int, *, seed: int) -> list[Record]:
     """Rows to write by the service."""
     return [
@@ -88,10 +115,15 @@ def record_of(document_id: str, vector: np.ndarray, modality: Modality = Modalit
     )
 
 
-async def filled_table(folder: Path, rows: int, *, seed: int = 0) -> LanceTable:
-    """The table in this folder, made and filled if it is not there, with scalar indexes and without a vector index."""
+async def filled_table(
+    folder: Path, rows: int, *, seed: int = 0, fields: Mapping[str, FieldSpec] = MappingProxyType({})
+) -> LanceTable:
+    """The table in this folder, made and filled if it is not there, with scalar indexes and without a vector index.
+
+    `fields`: none, or FIELDS, which follow from the ids and so are spread over all clusters.
+    """
     uri = str(folder)
-    table = LanceTable(uri)
+    table = LanceTable(uri, fields=fields)
     info = await table.create(ENCODER)
     missing = rows - sum(info.counts.values())
     if missing == rows:
@@ -115,9 +147,11 @@ def _rows_of(chunk: Chunk, schema: pa.Schema) -> pa.Table:
         "text": [f"text {each}" for each in chunk.ids],
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(chunk.vectors.ravel()), DIMENSION),
         "content_sha256": [each.rjust(64, "0") for each in chunk.ids],
-        "metadata": ["{}"] * count,
+        "metadata": pa.nulls(count, pa.string()),
         "created_at": [now] * count,
         "updated_at": [now] * count,
+        "shelf": [shelf_of(each) for each in chunk.ids],
+        "in_stock": [in_stock(each) for each in chunk.ids],
     }
     filled = {name: columns.get(name, pa.nulls(count, schema.field(name).type)) for name in schema.names}
     return pa.table(filled, schema=schema)

@@ -289,7 +289,7 @@ class SearchConfig(Section):
         default=800, ge=1, description="How deep the order may be paged: `offset` and `limit` of a search together."
     )
     candidates: int = Field(
-        default=100,
+        default=50,
         ge=1,
         description="Rows of each modality among which the first `candidates / 2` places are decided; deeper ones among more.",
     )

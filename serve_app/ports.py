@@ -23,8 +23,8 @@ from serve_app.types import (
     FramePolicy,
     ImagePreprocessing,
     IndexKind,
+    IndexReading,
     IndexState,
-    IndexTuning,
     ItemFailure,
     Modality,
     Orphans,
@@ -260,9 +260,12 @@ class DocumentTable(Protocol):
     async def get(self, ids: Sequence[str]) -> list[StoredDocument | None]: ...
 
     async def nearest(
-        self, vectors: FloatMatrix, modality: Modality, limit: int, where: Filter | None = None
+        self, vectors: FloatMatrix, modality: Modality, limit: int, where: Filter | None = None, *, aimed: bool = False
     ) -> list[list[StoredDocument]]:
-        """For each query row the `limit` nearest rows of one modality by cosine that `where` matches, best first."""
+        """For each query row the `limit` nearest rows of one modality by cosine that `where` matches, best first.
+
+        `aimed`: the queries point to where that modality lies (core.ranking.aim), so an index need not look everywhere.
+        """
         ...
 
     async def matching(
@@ -370,9 +373,9 @@ class MaintainedTable(DocumentTable, Protocol):
         ...
 
     async def probe(
-        self, vectors: FloatMatrix, modality: Modality, limit: int, tuning: IndexTuning | None
+        self, vectors: FloatMatrix, modality: Modality, limit: int, reading: IndexReading | None
     ) -> list[list[str]]:
-        """The ids of `nearest`, found by the index as told, or exactly without a tuning: to measure one by the other."""
+        """The ids of `nearest`, found by the index as told, or exactly without a reading: to measure one by the other."""
         ...
 
     async def uris_matching(self, where: Filter | None, limit: int) -> list[str]:

@@ -625,12 +625,21 @@ class IndexKind(StrEnum):
     IVF_RQ = "ivf_rq"
 
 
+class Reach(StrEnum):
+    """How far from where a search looks first the rows that it wants may lie, in the lists of an index."""
+
+    AIMED = "aimed"  # the query points to where the modality lies
+    FILTERED = "filtered"  # aimed, and a filter leaves a part of the rows
+    SPARSE = "sparse"  # aimed, and a filter leaves few rows
+    PLAIN = "plain"  # the query as it is, which may lie far from every row of the modality
+
+
 @dataclass(frozen=True, slots=True)
-class IndexTuning:
-    """How an index is asked: lists that are read at least, and candidates per result that are compared on raw vectors."""
+class IndexReading:
+    """One way to read an index: the lists that are read at least, and the candidates that are compared on raw vectors."""
 
     nprobes: int
-    refine: int
+    compared: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -638,7 +647,7 @@ class IndexState:
     """How the table is searched, why, and what was measured; every reader of the table asks its index by these figures.
 
     `recall`: of the ten nearest rows against exact search, of the worst pair of query and document modality.
-    `search_ms`, `exact_ms`: the median of one search as it is done, and of exact search. Both include the modality filter.
+    `search_ms`, `exact_ms`: the median of one aimed search, and of exact search. Both include the modality filter.
     """
 
     kind: IndexKind
@@ -649,7 +658,7 @@ class IndexState:
     search_ms: float
     exact_ms: float
     partitions: int = 0  # lists of the index
-    tuning: IndexTuning | None = None  # how the index is asked; None for exact search
+    readings: Mapping[Reach, IndexReading] | None = None  # how the index is asked, as measured; None for exact search
     built_rows: int = 0  # of the table when the index was made
     build_s: float = 0.0
     unindexed_rows: int = 0  # at present: written since the index was last brought up to date, and searched exactly

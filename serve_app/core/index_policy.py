@@ -10,15 +10,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from serve_app.types import IndexKind, IndexState
+from serve_app.types import IndexKind, IndexState, Reach
 
 RECALL_DEPTH = 10
 """Recall is measured among so many nearest rows."""
 ROWS_PER_PARTITION = 4096
 MIN_PARTITIONS = 8
-# How many times the wanted results are compared again on raw vectors. A bit a number keeps the order roughly: more is for
-# spaces where many rows are almost equally near.
-REFINES = (5, 10, 20, 40)
+# How many candidates are compared again on raw vectors. A bit a number keeps the order roughly: more is for spaces where many
+# rows are almost equally near.
+COMPARED = (50, 100, 200, 400)
+MIN_REFINE = 2
+"""Of large results too: at least so many candidates are compared for each."""
+# A filter that leaves so few rows is searched exactly: reading and comparing them takes 20 ms at most, whatever the table's size.
+NARROW_ROWS = 2_000
+# One that leaves more than NARROW_ROWS and so few leaves them far apart.
+SPARSE_ROWS = 20_000
+# Recall under a filter is measured at the depth where its ten nearest rows lie without it. Deeper would cost too much.
+MAX_DEPTH = 5_000
 # Of shorter vectors a bit a number tells too little; and LanceDB wants whole bytes.
 MIN_BITS, BITS_PER_BYTE = 64, 8
 # An exact search that grew by this share since it was timed is timed again; before, it cannot have become much slower.
@@ -90,6 +98,32 @@ def kind_for(dimension: int) -> IndexKind:
 def partitions_for(rows: int) -> int:
     """Lists of an index over so many rows: about four thousand rows each. More lists cost more than they spare."""
     return max(MIN_PARTITIONS, 1 << round(math.log2(max(1, rows / ROWS_PER_PARTITION))))
+
+
+def reach_of(*, aimed: bool, fitting: int | None) -> Reach | None:
+    """How far a search reaches by an index; `fitting` rows of the modality match its filter, None without one.
+
+    None: beyond what was measured, all lists have to be read.
+    """
+    if fitting is None:
+        return Reach.AIMED if aimed else Reach.PLAIN
+    if not aimed:
+        return None
+    return Reach.SPARSE if fitting <= SPARSE_ROWS else Reach.FILTERED
+
+
+def depth_of(reach: Reach, rows: int) -> int:
+    """Among how many nearest of `rows` rows of a modality recall is measured.
+
+    The ten nearest of a part of the rows, whichever part it is, are about the nearest 10 / part of all.
+    """
+    fitting = {Reach.FILTERED: SPARSE_ROWS, Reach.SPARSE: NARROW_ROWS}.get(reach, rows)
+    return min(max(RECALL_DEPTH, RECALL_DEPTH * rows // max(fitting, 1)), MAX_DEPTH)
+
+
+def refine_factor(compared: int, wanted: int) -> int:
+    """How many candidates to compare for each of the wanted results."""
+    return max(MIN_REFINE, -(-compared // max(wanted, 1)))
 
 
 def probe_ladder(partitions: int) -> list[int]:

@@ -108,8 +108,8 @@ def centred_query(query: VectorQuery, calibration: Calibration) -> FloatVector:
     return centred
 
 
-def aim(centred: FloatVector, modality: Modality, calibration: Calibration) -> FloatVector:
-    """The unit vector whose nearest raw vectors, by plain cosine, are those of the best scores in one modality.
+def aim(centred: FloatMatrix, modality: Modality, calibration: Calibration) -> FloatMatrix:
+    """For each centred query the unit vector whose nearest raw vectors, by plain cosine, have the best scores of a modality.
 
     For unit d, c(q, d) >= t is q·d - t |d - m| >= q·m with the centred query q and the mean m. |d - m| is close to its own mean
     s, and its slope in d is -m / s: so the d beyond the threshold are those that are far along q + (t / s) m. One t will
@@ -120,8 +120,7 @@ def aim(centred: FloatVector, modality: Modality, calibration: Calibration) -> F
     if mean is None:
         return centred
     spread = math.sqrt(max(1.0 - float(mean @ mean), 1e-3))
-    aimed: FloatVector = directions((centred + (AIMED_SCORE / spread) * mean)[None])[0]
-    return aimed
+    return directions(centred + (AIMED_SCORE / spread) * mean)
 
 
 def calibrated_scores(

@@ -29,10 +29,11 @@ from serve_app.types import (
     FieldType,
     FloatMatrix,
     IndexKind,
+    IndexReading,
     IndexState,
-    IndexTuning,
     Modality,
     PairScores,
+    Reach,
     Record,
     StoredDocument,
 )
@@ -68,7 +69,8 @@ def table_schema(identity: TableIdentity, fields: Mapping[str, FieldType] = Mapp
         pa.field("text", pa.string()),
         pa.field("vector", pa.list_(pa.float32(), identity.dimension), nullable=False),
         pa.field("content_sha256", pa.string(), nullable=False),
-        pa.field("metadata", pa.string(), nullable=False),
+        # Null where there is none: LanceDB reads a column that says {} everywhere at three times the price of a varied one.
+        pa.field("metadata", pa.string()),
         pa.field("created_at", INSTANT, nullable=False),
         pa.field("updated_at", INSTANT, nullable=False),
         *late_columns(),
@@ -155,7 +157,7 @@ def records_to_rows(
         "text": [record.text for record in records],
         "vector": _vector_column(records, identity.dimension),
         "content_sha256": [record.content_sha256 for record in records],
-        "metadata": [metadata_to_json(record.metadata) for record in records],
+        "metadata": [metadata_to_json(record.metadata) if record.metadata else None for record in records],
         "created_at": [utc(created_at.get(record.id, stamp)) for record in records],
         "updated_at": [stamp] * len(records),
         "offset_s": [record.offset_s for record in records],
@@ -184,7 +186,7 @@ def rows_to_documents(rows: pa.Table) -> list[StoredDocument]:
             uri=uri,
             text=text,
             content_sha256=content,
-            metadata=json.loads(metadata),
+            metadata=json.loads(metadata) if metadata else {},
             created_at=utc(created),
             updated_at=utc(updated),
             fields=fields,
@@ -253,17 +255,19 @@ def index_to_json(state: IndexState) -> str:
 
 
 def index_from_json(text: str | None) -> IndexState | None:
-    """What `index_to_json` wrote; None where nothing was written."""
+    """What `index_to_json` wrote; None where nothing was written, or what is of no use any more."""
     if text is None:
         return None
     content = json.loads(text)
-    tuning = content.pop("tuning")
+    if "readings" not in content:
+        return None  # an earlier version's, which says too little: the index is measured anew
+    readings = content.pop("readings")
     return IndexState(
         **{
             **content,
             "kind": IndexKind(content["kind"]),
             "measured_at": datetime.fromisoformat(content["measured_at"]),
-            "tuning": tuning and IndexTuning(**tuning),
+            "readings": readings and {Reach(reach): IndexReading(**told) for reach, told in readings.items()},
         }
     )
 

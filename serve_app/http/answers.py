@@ -23,6 +23,7 @@ from serve_app.types import (
     Modality,
     Moment,
     Ranking,
+    Reach,
     Readiness,
     SearchAnswer,
     TableInfo,
@@ -214,6 +215,13 @@ class SearchesOut(AnswerModel):
 # --- the service ----------------------------------------------------------------------------------------------------
 
 
+class ReadingOut(AnswerModel):
+    """One way to read the vector index."""
+
+    nprobes: int = Field(description="Lists that are read at least.")
+    compared: int = Field(description="Candidates that are compared on raw vectors, at least.")
+
+
 class IndexOut(AnswerModel):
     """How the table is searched, and what was measured."""
 
@@ -228,8 +236,10 @@ class IndexOut(AnswerModel):
     measured_at: datetime
     unindexed_rows: int = Field(description="Documents that are not in the index yet; they are searched exactly.")
     partitions: int
-    nprobes: int | None = Field(description="Lists of the index that a search reads at least.")
-    refine: int | None = Field(description="Candidates for each result that are compared on raw vectors.")
+    readings: dict[Reach, ReadingOut] | None = Field(
+        description="How the index is asked: by a calibrated search without a filter, under one, under one that few documents "
+        "match, and by a plain search. Null for exact search."
+    )
     build_s: float
 
 
@@ -456,8 +466,12 @@ def index_out(state: IndexState) -> IndexOut:
         measured_at=state.measured_at,
         unindexed_rows=state.unindexed_rows,
         partitions=state.partitions,
-        nprobes=state.tuning.nprobes if state.tuning else None,
-        refine=state.tuning.refine if state.tuning else None,
+        readings=None
+        if state.readings is None
+        else {
+            reach: ReadingOut(nprobes=reading.nprobes, compared=reading.compared)
+            for reach, reading in state.readings.items()
+        },
         build_s=state.build_s,
     )
 

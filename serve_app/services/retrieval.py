@@ -39,6 +39,7 @@ class _Read:
     modality: Modality
     where: Filter | None
     rows: int  # of the queries' level, without what they exclude
+    aimed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +158,14 @@ class RetrievalService:
 
         def read_of(item: tuple[int, Modality]) -> _Read:
             query = queries[item[0]]
-            return _Read(item[1], query.where, rows_of(query, item[1], rows[item[0]]))
+            aimed = view.ranking(query) is not Ranking.COSINE
+            return _Read(item[1], query.where, rows_of(query, item[1], rows[item[0]]), aimed)
 
         async def look(read: _Read, items: Sequence[tuple[int, Modality]]) -> list[list[StoredDocument] | ItemFailure]:
             # What a query excludes may be among the nearest, and must not cost it a candidate.
             limit = read.rows + max(len(queries[at].exclude_ids) for at, _ in items)
             vectors = np.stack([_aimed(queries[at], read.modality, view) for at, _ in items])
-            return [*await view.table.nearest(vectors, read.modality, limit, read.where)]
+            return [*await view.table.nearest(vectors, read.modality, limit, read.where, aimed=read.aimed)]
 
         found: list[dict[Modality, Sequence[StoredDocument] | ItemFailure]] = [{} for _ in queries]
         for (at, modality), nearest in zip(asked, await _shared(asked, read_of, look), strict=True):
@@ -228,9 +230,9 @@ async def _shared(
 def _aimed(query: VectorQuery, modality: Modality, view: _View) -> FloatVector:
     if view.ranking(query) is Ranking.COSINE:
         return query.vector
-    aimed = aim(centred_query(query, view.calibration), modality, view.calibration)
+    (aimed,) = aim(centred_query(query, view.calibration)[np.newaxis], modality, view.calibration)
     # Nothing is left of a query that is its own mean; any direction is as good, and a table wants one.
-    return aimed if aimed.any() else query.vector
+    return np.asarray(aimed) if aimed.any() else query.vector
 
 
 def _failure(query: VectorQuery, view: _View) -> ItemFailure | None:

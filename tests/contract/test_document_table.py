@@ -34,12 +34,13 @@ from serve_app.types import (
     Compare,
     FloatVector,
     IndexKind,
+    IndexReading,
     IndexState,
-    IndexTuning,
     Modality,
     Not,
     Operator,
     PairScores,
+    Reach,
     Record,
     TableHead,
 )
@@ -412,7 +413,7 @@ BY_INDEX = IndexState(
     search_ms=3.0,
     exact_ms=90.0,
     partitions=8,
-    tuning=IndexTuning(nprobes=2, refine=4),
+    readings=dict.fromkeys(Reach, IndexReading(2, 40)),
     built_rows=400,
     build_s=0.5,
 )
@@ -447,7 +448,7 @@ async def test_a_search_by_the_index_gives_what_an_exact_one_gives_whatever_the_
     await table.maintain(timedelta(hours=1))
     await table.build_index(IndexKind.IVF_SQ, 8)
     # As many lists as a text needs to reach the pictures.
-    await table.store_index(replace(BY_INDEX, tuning=IndexTuning(8, 4)))
+    await table.store_index(replace(BY_INDEX, readings=dict.fromkeys(Reach, IndexReading(8, 40))))
     for limit, expected in exact.items():
         pages = await table.nearest(queries, Modality.IMAGE, limit)
         assert [ids_of(page) for page in pages] == [ids_of(page) for page in expected]
@@ -479,10 +480,10 @@ async def test_a_probe_finds_what_it_was_told_to_look_at(table: MaintainedTable)
     queries = np.stack([rows[0].vector, rows[2].vector, rows[4].vector])
     exact = await table.probe(queries, Modality.IMAGE, 11, None)
     assert exact == [ids_of(page) for page in await table.nearest(queries, Modality.IMAGE, 11)]
-    assert await table.probe(queries, Modality.IMAGE, 11, IndexTuning(500, 8)) == exact
+    assert await table.probe(queries, Modality.IMAGE, 11, IndexReading(500, 88)) == exact
     await table.drop_index()
     await table.drop_index()
-    assert await table.probe(queries, Modality.IMAGE, 11, IndexTuning(8, 8)) == exact
+    assert await table.probe(queries, Modality.IMAGE, 11, IndexReading(8, 88)) == exact
 
 
 async def test_the_head_of_a_table_says_what_a_writer_has_to_know(absent: MaintainedTable) -> None:

@@ -36,8 +36,8 @@ from serve_app.types import (
     Filter,
     FloatMatrix,
     IndexKind,
+    IndexReading,
     IndexState,
-    IndexTuning,
     Modality,
     Record,
     StoredDocument,
@@ -124,7 +124,7 @@ class MemoryTable:
         return [self._rows.get(document_id) for document_id in ids]
 
     async def nearest(
-        self, vectors: FloatMatrix, modality: Modality, limit: int, where: Filter | None = None
+        self, vectors: FloatMatrix, modality: Modality, limit: int, where: Filter | None = None, *, aimed: bool = False
     ) -> list[list[StoredDocument]]:
         if self._identity is None:
             return [[] for _ in vectors]
@@ -209,7 +209,7 @@ class MemoryTable:
         return {uri for view in views for uri in view.uris()} & set(uris)
 
     async def probe(
-        self, vectors: FloatMatrix, modality: Modality, limit: int, tuning: IndexTuning | None
+        self, vectors: FloatMatrix, modality: Modality, limit: int, reading: IndexReading | None
     ) -> list[list[str]]:
         return [[row.document.id for row in rows] for rows in await self.nearest(vectors, modality, limit)]
 

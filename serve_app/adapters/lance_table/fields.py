@@ -31,9 +31,11 @@ async def add_fields(table: lancedb.AsyncTable, declared: Mapping[str, FieldSpec
     await _add_columns(table, field_columns({name: spec.type for name, spec in declared.items()}))
 
 
-async def add_late_columns(table: lancedb.AsyncTable) -> None:
-    """Add those of core.columns.LATE_COLUMNS that the table lacks, null in every row."""
+async def follow_schema(table: lancedb.AsyncTable) -> None:
+    """Bring a table of an earlier version to the columns of today; its rows stay as they are."""
     await _add_columns(table, late_columns())
+    if not (await table.schema()).field("metadata").nullable:
+        await table.alter_columns({"path": "metadata", "nullable": True})
 
 
 async def _add_columns(table: lancedb.AsyncTable, wanted: Sequence[pa.Field]) -> None:

@@ -10,7 +10,8 @@ import lancedb
 import pyarrow as pa
 from lancedb.index import Bitmap, BTree, IvfRq, IvfSq, LabelList
 
-from serve_app.types import IndexKind, IndexTuning
+from serve_app.core.index_policy import refine_factor
+from serve_app.types import IndexKind, IndexReading
 
 VECTOR_INDEX = "vector_idx"
 _SCALAR: Mapping[str, Any] = {"id": BTree, "modality": Bitmap}
@@ -19,29 +20,24 @@ _SCALAR_TYPES: Mapping[str, Any] = {"BTree": BTree, "Bitmap": Bitmap, "LabelList
 METRIC: Literal["cosine"] = "cosine"
 # More rounds move the centres of lists hardly at all, and each reads the whole training sample.
 _TRAINING_ROUNDS = 20
-_ALL_LISTS = 1 << 20  # more than any index has
+ALL_LISTS = 1 << 20  # more than any index has
 
 
 async def nearest_rows(
-    query: Callable[[], Any], tuning: IndexTuning | None, wanted: int, *, filtered: bool = False
+    query: Callable[[], Any], reading: IndexReading | None, limit: int, *, at_least: int = 0
 ) -> pa.Table:
-    """What a vector query gives by the index as it was tuned, or exactly where there is no tuning. `query` makes a new one.
+    """What a vector query for `limit` rows gives by the index, or exactly where there is no reading. `query` makes a new one.
 
-    Distances are those of raw vectors either way. Where the lists that are read hold fewer than `wanted` rows in all (a narrow
-    filter, a large limit), all lists are read: the number of rows is always that of exact search. LanceDB's own way, a
+    Distances are those of raw vectors either way. Where the lists that are read hold fewer than `at_least` rows in all (a
+    narrow filter, a large limit), all lists are read: the number of rows is always that of exact search. LanceDB's own way, a
     maximum of lists above the minimum, reads up to the maximum always.
-
-    `filtered`: by more than the modality. The tuning does not know such filters, under which the nearest rows lie in lists
-    farther away: all lists are read, which costs up to half as much again.
     """
-    if tuning is None:
+    if reading is None:
         return await query().distance_type(METRIC).bypass_vector_index().to_arrow()
-    by_index = query().distance_type(METRIC).refine_factor(tuning.refine)
-    if filtered:
-        return await by_index.nprobes(_ALL_LISTS).to_arrow()
-    rows = await by_index.nprobes(tuning.nprobes).to_arrow()
-    if len(rows) < wanted:
-        rows = await query().distance_type(METRIC).refine_factor(tuning.refine).maximum_nprobes(0).to_arrow()
+    refine = refine_factor(reading.compared, limit)
+    rows = await query().distance_type(METRIC).refine_factor(refine).nprobes(reading.nprobes).to_arrow()
+    if len(rows) < at_least and reading.nprobes < ALL_LISTS:
+        rows = await query().distance_type(METRIC).refine_factor(refine).nprobes(ALL_LISTS).to_arrow()
     return rows
 
 

@@ -18,15 +18,23 @@ from lancedb.query import ColumnOrdering
 
 from serve_app.adapters.lance_table.catalogue import Catalogue
 from serve_app.adapters.lance_table.database import Database, translated
-from serve_app.adapters.lance_table.fields import add_fields, add_late_columns, index_fields
+from serve_app.adapters.lance_table.fields import add_fields, follow_schema, index_fields
 from serve_app.adapters.lance_table.filters import Predicate, ids_are, modality_is, predicate
 from serve_app.adapters.lance_table.handle import CALIBRATION_KEY, INDEX_KEY, TableHandle, TableState, not_ready
-from serve_app.adapters.lance_table.indexes import build_vector_index, drop_vector_index, nearest_rows, unindexed_rows
+from serve_app.adapters.lance_table.indexes import (
+    ALL_LISTS,
+    build_vector_index,
+    drop_vector_index,
+    nearest_rows,
+    unindexed_rows,
+)
 from serve_app.adapters.lance_table.keeping import LanceKeeping
 from serve_app.adapters.lance_table.texts import index_texts, words_query
 from serve_app.adapters.lance_table.upkeep import maintain
 from serve_app.adapters.lance_table.uris import pointed_to, uri_columns
+from serve_app.adapters.lance_table.widths import FilterWidths
 from serve_app.core.columns import LATE_COLUMNS, QUERY_COLUMN
+from serve_app.core.index_policy import NARROW_ROWS, reach_of
 from serve_app.core.ranking import empty_calibration
 from serve_app.core.records import (
     calibration_to_json,
@@ -50,10 +58,11 @@ from serve_app.types import (
     Filter,
     FloatMatrix,
     IndexKind,
+    IndexReading,
     IndexState,
-    IndexTuning,
     Modality,
     Operator,
+    Reach,
     Record,
     StoredDocument,
     TableHead,
@@ -99,6 +108,7 @@ class LanceTable:
         self._database = database
         self.keeping = LanceKeeping(database, self._catalogue, unread_for)
         self._handle = TableHandle(database, self._catalogue)
+        self._widths = FilterWidths()
         self._described: tuple[TableState, TableInfo] | None = None
         self._views: dict[tuple[str, int | None], LanceTable] = {}
 
@@ -116,7 +126,7 @@ class LanceTable:
         async def complete(table: lancedb.AsyncTable) -> None:
             if (await self._handle.identity(table)).fingerprint != encoder.fingerprint:
                 return
-            await add_late_columns(table)
+            await follow_schema(table)
             await add_fields(table, self._fields)
             if not await table.count_rows():
                 # From the first row on: only an index says how texts and queries are cut into words. A table with rows
@@ -202,17 +212,17 @@ class LanceTable:
         return await self._handle.run("read", read, set[str]) | await self.keeping.kept_uris(uris)
 
     async def probe(
-        self, vectors: FloatMatrix, modality: Modality, limit: int, tuning: IndexTuning | None
+        self, vectors: FloatMatrix, modality: Modality, limit: int, reading: IndexReading | None
     ) -> list[list[str]]:
-        """The ids that `nearest` finds in the lists of this tuning, or exactly without one; fewer where those hold fewer."""
+        """The ids that `nearest` finds by this reading, or exactly without one; fewer where its lists hold fewer."""
 
         async def search(table: lancedb.AsyncTable) -> pa.Table:
             def query() -> Any:
                 found = table.query().nearest_to(vectors).column("vector").where(modality_is(modality)).limit(limit)
                 return found.select(["id", "_distance"])
 
-            # No second look in all lists: one query that comes up short would have it done for all, and flatter the tuning.
-            return await nearest_rows(query, tuning, wanted=0)
+            # No second look in all lists: one query that comes up short would have it done for all, and flatter the reading.
+            return await nearest_rows(query, reading, limit)
 
         rows = _with_query_index(await self._handle.run("read", search, not_ready))
         found: list[list[str]] = [[] for _ in vectors]
@@ -229,14 +239,14 @@ class LanceTable:
         return [found.get(document_id) for document_id in ids]
 
     async def nearest(
-        self, vectors: FloatMatrix, modality: Modality, limit: int, where: Filter | None = None
+        self, vectors: FloatMatrix, modality: Modality, limit: int, where: Filter | None = None, *, aimed: bool = False
     ) -> list[list[StoredDocument]]:
         """For each row of [n, dimension] its `limit` nearest rows of one modality that `where` matches, best first, equals
         by id.
 
-        One search for all n. By the index, as `store_index` last told, or by reading every vector; either way the distances
-        are those of the raw vectors. Which of several equally near rows make it into the last places is the storage's
-        choice. Raises InvalidVector.
+        One search for all n. By the index, as `store_index` last told, or by reading every vector that a narrow filter leaves;
+        either way the distances are those of the raw vectors. `aimed`: see ports.DocumentTable. Which of several equally near
+        rows make it into the last places is the storage's choice. Raises InvalidVector.
         """
 
         async def search(table: lancedb.AsyncTable) -> pa.Table | None:
@@ -246,12 +256,15 @@ class LanceTable:
                 return None
             of_modality = _both(Compare("modality", Operator.EQ, modality.value), where)
             matching = await self._predicate(table, of_modality)
-            tuning = state.index.tuning if state.index else None
+            readings = state.index.readings if state.index else None
+            fitting = None
+            if readings and where is not None:
+                fitting = await self._widths.of(table, modality, where, matching)
             return await nearest_rows(
                 lambda: table.query().nearest_to(vectors).column("vector").where(matching).limit(limit),
-                tuning,
-                limit * len(vectors),
-                filtered=where is not None,
+                _reading(readings, fitting, aimed) if readings else None,
+                limit,
+                at_least=limit * len(vectors),
             )
 
         rows: pa.Table | None = await self._handle.run("read", search, lambda: None)
@@ -336,13 +349,8 @@ class LanceTable:
         rows = records_to_rows(records, state.identity, created_at, now, state.fields)
 
         async def write(table: lancedb.AsyncTable) -> int:
-            nonlocal rows
-            if absent := [name for name in LATE_COLUMNS if name not in (await self._handle.state(table)).late]:
-                # A snapshot from before these columns was restored. What needs none of them is written as ever.
-                if any(rows.column(name).null_count < len(rows) for name in absent):
-                    await add_late_columns(table)
-                else:
-                    rows = rows.drop_columns(absent)
+            if (await self._handle.state(table)).late < frozenset(LATE_COLUMNS):
+                await follow_schema(table)  # A snapshot from before these columns was restored.
             merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
             # Only the primary key without an index notices that another writer inserted the same new id meanwhile.
             return self._handle.served(table, (await merge.use_index(False).execute(rows)).version)
@@ -432,10 +440,19 @@ class LanceTable:
             view = self._views[name, pinned] = copy(self)
             view._handle = TableHandle(self._database, self._catalogue, name=name, pinned=pinned)
             view._described = None
+            view._widths = FilterWidths()
         return view
 
     def _no_info(self) -> TableInfo:
         return TableInfo(self._handle.uri, 0, dict.fromkeys(Modality, 0), None, None, None, calibration_version=0)
+
+
+def _reading(readings: Mapping[Reach, IndexReading], fitting: int | None, aimed: bool) -> IndexReading | None:
+    """How to read the index for a search; None where reading the rows themselves is quicker."""
+    if fitting is not None and fitting <= NARROW_ROWS:
+        return None
+    reach = reach_of(aimed=aimed, fitting=fitting)
+    return replace(readings[Reach.PLAIN], nprobes=ALL_LISTS) if reach is None else readings[reach]
 
 
 def _by_query(rows: pa.Table, count: int) -> list[list[StoredDocument]]:

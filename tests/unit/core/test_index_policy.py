@@ -7,14 +7,17 @@ from serve_app.core.index_policy import (
     IndexPolicy,
     IndexStep,
     compaction_wait_s,
+    depth_of,
     kind_for,
     next_step,
     partitions_for,
     probe_ladder,
+    reach_of,
     recall_of,
+    refine_factor,
     wants_index,
 )
-from serve_app.types import IndexKind, IndexState, IndexTuning
+from serve_app.types import IndexKind, IndexReading, IndexState, Reach
 
 POLICY = IndexPolicy(
     target_recall=0.95, min_rows=10_000, exact_search_ms=20, max_unindexed_share=0.05, max_changed_share=0.2
@@ -28,10 +31,10 @@ INDEXED = IndexState(
     search_ms=8,
     exact_ms=90,
     partitions=128,
-    tuning=IndexTuning(20, 4),
+    readings=dict.fromkeys(Reach, IndexReading(20, 100)),
     built_rows=100_000,
 )
-EXACT = replace(INDEXED, kind=IndexKind.EXACT, tuning=None, rows=20_000, built_rows=0)
+EXACT = replace(INDEXED, kind=IndexKind.EXACT, readings=None, rows=20_000, built_rows=0)
 
 
 def step(state: IndexState | None, rows: int, unindexed: int = 0, changed: int = 0) -> IndexStep:
@@ -99,6 +102,32 @@ def test_the_ladder_rises_from_one_list_to_all(partitions: int) -> None:
     ladder = probe_ladder(partitions)
     assert (ladder[0], ladder[-1]) == (1, partitions)
     assert ladder == sorted(set(ladder))
+
+
+@pytest.mark.parametrize(
+    ("aimed", "fitting", "reach"),
+    [
+        (True, None, Reach.AIMED),
+        (False, None, Reach.PLAIN),
+        (True, 20_001, Reach.FILTERED),
+        (True, 20_000, Reach.SPARSE),
+        (False, 20_001, None),
+    ],
+)
+def test_a_search_reaches_as_far_as_its_aim_and_its_filter_say(
+    aimed: bool, fitting: int | None, reach: Reach | None
+) -> None:
+    assert reach_of(aimed=aimed, fitting=fitting) is reach
+
+
+def test_recall_is_measured_where_the_ten_nearest_lie_that_the_narrowest_filter_leaves() -> None:
+    assert [depth_of(reach, 500_000) for reach in Reach] == [10, 250, 2_500, 10]
+    assert [depth_of(reach, 1_000) for reach in Reach] == [10, 10, 10, 10]
+    assert depth_of(Reach.SPARSE, 10**8) == 5_000
+
+
+def test_candidates_are_compared_for_the_whole_result_and_twice_as_many_at_least() -> None:
+    assert [refine_factor(200, wanted) for wanted in (10, 30, 100, 1_000)] == [20, 7, 2, 2]
 
 
 def test_recall_is_the_share_of_the_right_ids_that_were_found() -> None:

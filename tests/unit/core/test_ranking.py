@@ -100,7 +100,7 @@ def test_what_lies_nearest_to_the_aim_is_what_scores_best() -> None:
     for meaning in RNG.normal(size=(50, 32)).astype(np.float32):
         query = asked(unit(meaning + GAPS[TEXT]))
         best = set(np.argsort(-calibrated_scores(query, pictures, [IMAGE] * 200, CALIBRATION))[:10])
-        aimed = aim(centred_query(query, CALIBRATION), IMAGE, CALIBRATION)
+        (aimed,) = aim(centred_query(query, CALIBRATION)[np.newaxis], IMAGE, CALIBRATION)
         assert np.linalg.norm(aimed) == pytest.approx(1.0, abs=1e-5)
         found += len(best & set(np.argsort(-pictures @ aimed)[:20]))
         found_by_the_query += len(best & set(np.argsort(-pictures @ query.vector)[:20]))
@@ -110,7 +110,9 @@ def test_what_lies_nearest_to_the_aim_is_what_scores_best() -> None:
 
 def test_without_a_mean_the_aim_is_the_query() -> None:
     query = asked(rows_of(TEXT)[0])
-    assert np.allclose(aim(centred_query(query, empty_calibration()), IMAGE, empty_calibration()), query.vector)
+    assert np.allclose(
+        aim(centred_query(query, empty_calibration())[np.newaxis], IMAGE, empty_calibration()), query.vector
+    )
 
 
 # --- composed queries -----------------------------------------------------------------------------------------------

@@ -9,10 +9,20 @@ import numpy as np
 import pytest
 
 from serve_app.core.index_policy import IndexPolicy, IndexStep
+from serve_app.core.ranking import estimate_calibration
 from serve_app.core.vectors import unit
 from serve_app.services.index_keeper import IndexKeeper
 from serve_app.services.table_upkeep import TableUpkeep
-from serve_app.types import EncoderCard, FloatMatrix, ImagePreprocessing, IndexKind, IndexTuning, Modality, Record
+from serve_app.types import (
+    EncoderCard,
+    FloatMatrix,
+    ImagePreprocessing,
+    IndexKind,
+    IndexReading,
+    Modality,
+    Reach,
+    Record,
+)
 from tests.fakes.table import MemoryTable
 
 DIMENSION = 8
@@ -31,14 +41,21 @@ class Clock:
 
 
 class IndexedTable(MemoryTable):
-    """Its index finds pictures only where `lists_to_pictures` lists are read, everything from `refine` 10 on."""
+    """Its index finds pictures only where `lists_to_pictures` lists are read (more for plain texts), all from 100 candidates."""
 
     def __init__(
-        self, clock: Clock, *, lists_to_pictures: int = 5, exact_ms: float = 90, indexed_ms: float = 8
+        self,
+        clock: Clock,
+        *,
+        lists_to_pictures: int = 5,
+        lists_to_pictures_from_texts: int = 0,
+        exact_ms: float = 90,
+        indexed_ms: float = 8,
     ) -> None:
         super().__init__()
         self.clock = clock
         self.lists_to_pictures = lists_to_pictures
+        self.lists_to_pictures_from_texts = lists_to_pictures_from_texts
         self.exact_ms = exact_ms
         self.indexed_ms = indexed_ms
         self.built: list[int] = []
@@ -59,13 +76,14 @@ class IndexedTable(MemoryTable):
         await super().maintain(keep_versions)
 
     async def probe(
-        self, vectors: FloatMatrix, modality: Modality, limit: int, tuning: IndexTuning | None
+        self, vectors: FloatMatrix, modality: Modality, limit: int, reading: IndexReading | None
     ) -> list[list[str]]:
-        self.clock.now_s += (self.exact_ms if tuning is None else self.indexed_ms) / 1000
-        found = await super().probe(vectors, modality, limit, tuning)
-        if tuning is None or (
-            tuning.refine >= 10 and (modality is Modality.TEXT or tuning.nprobes >= self.lists_to_pictures)
-        ):
+        self.clock.now_s += (self.exact_ms if reading is None else self.indexed_ms) / 1000
+        found = await super().probe(vectors, modality, limit, reading)
+        stored = {row.vector.tobytes() for row in self._rows.values() if row.document.modality is Modality.TEXT}
+        plain = vectors[0].tobytes() in stored
+        lists = max(self.lists_to_pictures, self.lists_to_pictures_from_texts if plain else 0)
+        if reading is None or (reading.compared >= 100 and (modality is Modality.TEXT or reading.nprobes >= lists)):
             return found
         return [ids[: limit // 2] for ids in found]
 
@@ -114,9 +132,22 @@ async def test_a_slow_table_gets_an_index_with_the_fewest_lists_that_reach_the_t
     index = (await table.info()).index
     assert index is not None
     assert (index.kind, index.recall, index.partitions, index.build_s) == (IndexKind.IVF_SQ, 1.0, 8, pytest.approx(4))
-    assert index.tuning == IndexTuning(nprobes=5, refine=10)
+    assert index.readings == dict.fromkeys(Reach, IndexReading(5, 100))
     assert (index.search_ms, index.exact_ms) == (pytest.approx(8), pytest.approx(90))
     assert (index.rows, index.built_rows, index.unindexed_rows) == (200, 200, 0)
+
+
+async def test_a_search_that_aims_gets_by_with_fewer_lists_than_a_plain_one() -> None:
+    table = await filled(lists_to_pictures=2, lists_to_pictures_from_texts=5)
+    await table.store_calibration(
+        estimate_calibration({each: await table.sample(each, 99) for each in Modality}, {}, 1)
+    )
+    await kept(table)
+    index = (await table.info()).index
+    assert index is not None
+    assert index.readings is not None
+    lists = {reach: reading.nprobes for reach, reading in index.readings.items()}
+    assert lists == {Reach.AIMED: 2, Reach.FILTERED: 2, Reach.SPARSE: 2, Reach.PLAIN: 5}
 
 
 async def test_a_table_that_is_searched_quickly_enough_gets_none_and_says_why() -> None:
@@ -124,7 +155,7 @@ async def test_a_table_that_is_searched_quickly_enough_gets_none_and_says_why() 
     await kept(table)
     index = (await table.info()).index
     assert index is not None
-    assert (index.kind, index.tuning, index.recall) == (IndexKind.EXACT, None, 1.0)
+    assert (index.kind, index.readings, index.recall) == (IndexKind.EXACT, None, 1.0)
     assert index.reason == "exact search takes 12.0 ms; an index is made above 20 ms"
     assert not table.built
 
@@ -140,7 +171,7 @@ async def test_an_index_that_cannot_reach_the_target_is_dropped_and_the_reason_k
     await kept(table)
     index = (await table.info()).index
     assert index is not None
-    assert (index.kind, index.tuning) == (IndexKind.EXACT, None)
+    assert (index.kind, index.readings) == (IndexKind.EXACT, None)
     assert index.reason.startswith("an index of 8 lists reached a recall of 0.4")
     assert table.dropped == 1
 
@@ -170,7 +201,7 @@ async def test_recall_that_fell_is_tuned_back_without_building_anew() -> None:
     assert await kept(table, changed_rows=50) is IndexStep.MEASURE
     index = (await table.info()).index
     assert index is not None
-    assert (index.tuning, index.recall) == (IndexTuning(8, 10), 1.0)
+    assert (index.readings, index.recall) == (dict.fromkeys(Reach, IndexReading(8, 100)), 1.0)
     assert table.built == [8]
 
 

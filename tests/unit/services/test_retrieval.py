@@ -35,14 +35,16 @@ class CountingTable(MemoryTable):
     def __init__(self) -> None:
         super().__init__()
         self.reads: list[tuple[int, Modality, int]] = []
+        self.aimed: list[bool] = []
 
     async def nearest(
-        self, vectors: FloatMatrix, modality: Modality, limit: int, where: Filter | None = None
+        self, vectors: FloatMatrix, modality: Modality, limit: int, where: Filter | None = None, *, aimed: bool = False
     ) -> list[list[StoredDocument]]:
         if where == BROKEN:
             raise StorageUnavailable("the table could not be read: its storage failed")
         self.reads.append((len(vectors), modality, limit))
-        return await super().nearest(vectors, modality, limit, where)
+        self.aimed.append(aimed)
+        return await super().nearest(vectors, modality, limit, where, aimed=aimed)
 
 
 @pytest.fixture
@@ -72,10 +74,16 @@ async def search(table: MemoryTable, *queries: VectorQuery) -> Sequence[SearchPa
 
 async def test_queries_of_different_limits_and_rankings_share_one_read_of_each_modality(table: CountingTable) -> None:
     queries = [asked(words, limit=limit) for words, limit in zip(WORDS, range(1, 7), strict=True)]
-    queries.append(asked("red boat", ranking=Ranking.COSINE, offset=3))
+    queries.append(asked("red boat", ranking=Ranking.HYBRID, offset=3))
     together = await search(table, *queries)
     assert table.reads == [(7, Modality.TEXT, 20), (7, Modality.IMAGE, 20)]
     assert [ids(page) for page in together] == [ids((await search(table, query))[0]) for query in queries]
+
+
+async def test_a_plain_search_is_read_apart_from_those_that_aim(table: CountingTable) -> None:
+    await search(table, asked("boat"), asked("cat", ranking=Ranking.COSINE))
+    assert len(table.reads) == 4
+    assert table.aimed == [True, True, False, False]
 
 
 async def test_filters_and_deep_pages_are_read_apart(table: CountingTable) -> None:
