@@ -35,7 +35,9 @@ async def follow_schema(table: lancedb.AsyncTable) -> None:
     """Bring a table of an earlier version to the columns of today; its rows stay as they are."""
     await _add_columns(table, late_columns())
     if not (await table.schema()).field("metadata").nullable:
-        await table.alter_columns({"path": "metadata", "nullable": True})
+        # LanceDB annotates one change as many.
+        change: Any = {"path": "metadata", "nullable": True}
+        await table.alter_columns(change)
 
 
 async def _add_columns(table: lancedb.AsyncTable, wanted: Sequence[pa.Field]) -> None:

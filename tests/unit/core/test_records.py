@@ -46,7 +46,7 @@ def test_the_schema_starts_with_a_key_that_is_never_null_and_holds_every_column(
     assert schema.field(0) == pa.field("id", pa.string(), nullable=False)
     assert schema.field("vector").type == pa.list_(pa.float32(), 4)
     assert schema.field("updated_at").type == pa.timestamp("us", tz="UTC")
-    assert [field.name for field in schema if field.nullable] == ["uri", "text", *LATE_COLUMNS]
+    assert [field.name for field in schema if field.nullable] == ["uri", "text", "metadata", *LATE_COLUMNS]
 
 
 def test_the_identity_is_read_back_from_the_schema() -> None:
