@@ -17,6 +17,7 @@ from serve_app.types import (
     DeleteOutcome,
     EncoderCard,
     Filter,
+    FloatMatrix,
     ItemFailure,
     Orphans,
     Record,
@@ -63,8 +64,8 @@ class Indexer:
         )
         self._keeping = KeepingService(lance.keeping, self._service.writing)
 
-    async def prepare_table(self, encoder: EncoderCard) -> TableInfo:
-        return await self._service.prepare_table(encoder)
+    async def prepare_table(self, encoder: EncoderCard, usual_texts: FloatMatrix | None = None) -> TableInfo:
+        return await self._service.prepare_table(encoder, usual_texts)
 
     async def upsert(self, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
         return await self._service.upsert(records)

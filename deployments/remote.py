@@ -28,6 +28,7 @@ from serve_app.types import (
     EncoderCard,
     FilePart,
     Filter,
+    FloatMatrix,
     ItemFailure,
     Orphans,
     PictureContent,
@@ -246,8 +247,8 @@ class RemoteIndexer:
         self._target = Target(handle, calls)
         self._records: Batcher[Record, UpsertOutcome | ItemFailure] = self._target.coalesced("upsert")
 
-    async def prepare_table(self, encoder: EncoderCard) -> TableInfo:
-        info: TableInfo = await self._target.call("prepare_table", encoder)
+    async def prepare_table(self, encoder: EncoderCard, usual_texts: FloatMatrix | None = None) -> TableInfo:
+        info: TableInfo = await self._target.call("prepare_table", encoder, usual_texts)
         return info
 
     async def upsert(self, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:

@@ -25,6 +25,7 @@ from serve_app.types import (
     Document,
     EncoderCard,
     Filter,
+    FloatMatrix,
     ItemFailure,
     Orphans,
     Record,
@@ -76,8 +77,11 @@ class IndexingService:
         """Held during each commit: whoever changes the table as a whole takes it too."""
         return self._writing
 
-    async def prepare_table(self, encoder: EncoderCard) -> TableInfo:
-        """Create the table for this encoder if there is none. Raises FingerprintMismatch if it belongs to another."""
+    async def prepare_table(self, encoder: EncoderCard, usual_texts: FloatMatrix | None = None) -> TableInfo:
+        """Create the table for this encoder if there is none. Raises FingerprintMismatch if it belongs to another.
+
+        `usual_texts`: see ports.Indexing.prepare_table.
+        """
         async with self._writing:
             info = await self._table.create(encoder)
         if info.fingerprint != encoder.fingerprint:
@@ -86,6 +90,8 @@ class IndexingService:
                 f"runs {encoder.model} ({encoder.fingerprint[:12]}): start it with the table's encoder, take a table of "
                 "its own into service (crossmodal table use), or give it another table.uri and add the documents again"
             )
+        if usual_texts is not None:
+            self._upkeep.usual_texts = usual_texts
         self._upkeep.look()
         return info
 

@@ -4,10 +4,13 @@ import asyncio
 import base64
 import time
 
+import numpy as np
+
 from serve_app.core.failures import failure_of, value_of
+from serve_app.core.usual_texts import USUAL_TEXTS
 from serve_app.errors import CrossmodalError, FingerprintMismatch
 from serve_app.ports import Indexing, PictureWork, Retrieval, TextEncoding
-from serve_app.types import EncoderCard, InlinePicture, PictureTask, Readiness, TableInfo
+from serve_app.types import EncoderCard, FloatMatrix, InlinePicture, Modality, PictureTask, Readiness, TableInfo
 
 PROBE_TEXT = "a picture"
 # A grey PNG of 8 x 8 pixels, made by this project's own code.
@@ -29,6 +32,7 @@ class StatusService:
         self._cache_s = cache_s
         self._checking = asyncio.Lock()
         self._last: tuple[float, Readiness] | None = None
+        self._usual: tuple[str, FloatMatrix] | None = None
 
     async def readiness(self) -> Readiness:
         """The state, at most `cache_s` seconds old; many askers cause one check."""
@@ -60,8 +64,17 @@ class StatusService:
                     f"the text encoder ({text_fingerprint[:12]}) and the image encoder ({image_fingerprint[:12]}) are "
                     "of different models: give both the same encoder section"
                 )
-            await self._indexing.prepare_table(encoder)
+            info = await self._indexing.prepare_table(encoder)
+            if info.counts[Modality.TEXT] < len(USUAL_TEXTS):
+                await self._indexing.prepare_table(encoder, await self._usual_vectors(encoder))
             table = await self._retrieval.table_info()
         except CrossmodalError as error:
             return Readiness(failure=failure_of(error), encoder=encoder, table=None)
         return Readiness(failure=None, encoder=encoder, table=table)
+
+    async def _usual_vectors(self, encoder: EncoderCard) -> FloatMatrix:
+        """Of USUAL_TEXTS; encoded once, for readiness is asked for every few seconds."""
+        if self._usual is None or self._usual[0] != encoder.fingerprint:
+            embeddings = await self._texts.encode_texts(USUAL_TEXTS)
+            self._usual = encoder.fingerprint, np.stack([value_of(each).vector for each in embeddings])
+        return self._usual[1]
