@@ -28,7 +28,7 @@ CONCURRENCY = 8
 EFFORTS = (8, 16, 32, 64, 128, 256, 512, 1024)
 M, EF_CONSTRUCTION = 16, 100
 # Qdrant's local mode is brute force in Python.
-QDRANT_MAX_ROWS = 100_000
+QDRANT_MAX_ROWS = 10_000
 QDRANT_BATCH = 1000
 
 Search = Callable[[int, str], Sequence[int]]
@@ -155,11 +155,12 @@ def qdrant_rows(task: Task) -> Iterator[dict[str, Any]]:
     """Qdrant without its server, in memory."""
     started = time.perf_counter()
     client = QdrantClient(":memory:")
+    keys = {name: f"filter_{at}" for at, name in enumerate(task.filters)}  # names are no paths
     client.create_collection("it", models.VectorParams(size=task.vectors.shape[1], distance=models.Distance.COSINE))
     for start in range(0, len(task.vectors), QDRANT_BATCH):
         places = range(start, min(start + QDRANT_BATCH, len(task.vectors)))
         payloads = [
-            {name: bool(task.masks[name, task.modalities[at]][at]) for name in task.filters}
+            {keys[name]: bool(task.masks[name, task.modalities[at]][at]) for name in task.filters}
             | {"modality": int(task.modalities[at])}
             for at in places
         ]
@@ -169,7 +170,7 @@ def qdrant_rows(task: Task) -> Iterator[dict[str, Any]]:
     def search(query: int, name: str) -> Sequence[int]:
         must = [
             models.FieldCondition(key="modality", match=models.MatchValue(value=task.wanted[query])),
-            models.FieldCondition(key=name, match=models.MatchValue(value=True)),
+            models.FieldCondition(key=keys[name], match=models.MatchValue(value=True)),
         ]
         found = client.query_points(
             "it", task.queries[query].tolist(), query_filter=models.Filter(must=must), limit=DEPTH, with_payload=False
