@@ -15,6 +15,7 @@ from typing import IO, Any, NoReturn
 import av
 import numpy as np
 from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from serve_app.core.geometry import fit_within
@@ -93,6 +94,8 @@ class _Walk:
         self._deadline = time.monotonic() + limits.max_decode_s
         self._next_s = 0.0
         self._scenes = SceneFinder()
+        # One for each size: to set one up costs nine times what a small copy does.
+        self._small, self._large = VideoReformatter(), VideoReformatter()
         self._taken = 0
         self._last_s: float | None = None
 
@@ -117,7 +120,7 @@ class _Walk:
             return False
         if self._policy.every_s is None:
             self._next_s = offset_s + LOOK_EVERY_S - 1e-3
-            return self._scenes.begins(offset_s, _rgb(frame, GRID, GRID))
+            return self._scenes.begins(offset_s, _rgb(self._small, frame, GRID, GRID))
         # The next of the regular moments, whatever the frames' own: a slow video does not make up for what it skipped.
         every_s = self._policy.every_s
         self._next_s = (int((offset_s + 1e-6) / every_s) + 1) * every_s - 1e-6
@@ -175,7 +178,7 @@ class _Walk:
         ratio = self._stream.sample_aspect_ratio or Fraction(1)
         stretch = float(ratio) if Fraction(1, 10) < ratio < 10 else 1.0
         width, height = fit_within(max(1, round(frame.width * stretch)), frame.height, self._limits.frame_px)
-        return np.ascontiguousarray(np.rot90(_rgb(frame, width, height), round(frame.rotation / 90)))
+        return np.ascontiguousarray(np.rot90(_rgb(self._large, frame, width, height), round(frame.rotation / 90)))
 
     def _check_before(self) -> None:
         context = self._stream.codec_context
@@ -215,8 +218,9 @@ class _Walk:
         raise VideoTooLong(f"the video is longer than {self._limits.max_seconds:g} seconds")
 
 
-def _rgb(frame: av.VideoFrame, width: int, height: int) -> Pixels:
-    return np.asarray(frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA"), np.uint8)
+def _rgb(scaler: VideoReformatter, frame: av.VideoFrame, width: int, height: int) -> Pixels:
+    scaled = scaler.reformat(frame, width, height, "rgb24", interpolation="AREA")
+    return np.asarray(scaled.to_ndarray(), np.uint8)
 
 
 def container_of(head: bytes) -> str:

@@ -11,9 +11,9 @@ from serve_app.errors import RouteNotFound
 from serve_app.http.operations import Answer, Operation, Parameter
 
 PAGE_HEADERS = {
-    # Everything the pages need comes from here; pictures may also lie at signed addresses of object storage.
+    # Everything the pages need comes from here; pictures and videos may also lie at signed addresses of object storage.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' blob: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "img-src 'self' blob: https:; media-src 'self' https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",

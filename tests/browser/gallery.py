@@ -82,13 +82,12 @@ class Gallery:
     keeping: KeepingService
 
 
-async def fill(pictures: Mapping[str, bytes], texts: Mapping[str, str]) -> Gallery:
+async def fill(
+    pictures: Mapping[str, bytes], texts: Mapping[str, str], seeing: SeeingPictureWork | None = None
+) -> Gallery:
     """Services over the fakes, with these pictures (by what they show) and these texts (by id) in the table."""
-    seeing, words, table = (
-        SeeingPictureWork({data: shown for shown, data in pictures.items()}),
-        FakeTextEncoding(),
-        MemoryTable(),
-    )
+    seeing = seeing or SeeingPictureWork({data: shown for shown, data in pictures.items()})
+    words, table = FakeTextEncoding(), MemoryTable()
     retrieval = RetrievalService(table, candidates=50)
     indexing = IndexingService(
         table,

@@ -33,6 +33,7 @@ def start_graph(folder: Path, replicas: Mapping[str, int] = MappingProxyType({})
     environment = {
         "CROSSMODAL_TABLE__URI": str(folder / "table"),
         "CROSSMODAL_STORAGE__URI": str(folder / "pictures"),
+        "CROSSMODAL_PICTURES__ALLOWED_ROOTS": f"[{folder / 'videos'}]",
         "RAY_USAGE_STATS_ENABLED": "0",
         **settings,
     }
@@ -53,8 +54,16 @@ def ready(graph: LocalGraph) -> LocalGraph:
 
 
 @pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGraph]:
-    with start_graph(tmp_path_factory.mktemp("graph")) as running:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all that belongs to the graph lies; under `videos` is what it may read by address."""
+    folder = tmp_path_factory.mktemp("graph")
+    (folder / "videos").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def graph(folder: Path) -> Iterator[LocalGraph]:
+    with start_graph(folder) as running:
         yield ready(running)
 
 

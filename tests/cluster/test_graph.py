@@ -7,11 +7,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serve_app.client import Client, NewDocument
+from serve_app.client import Client, NewDocument, NewVideo
 from serve_app.demo.corpus import demo_pictures, demo_texts
 from serve_app.errors import Unavailable
 from serve_app.local_graph import LocalGraph
 from tests.cluster.bad_input import BAD_INPUTS, BadInput
+from tests.drawn_video import SCENES, SECONDS, film
 
 PICTURES = list(demo_pictures(count=60))
 TEXTS = list(demo_texts(count=30))
@@ -67,6 +68,27 @@ def test_a_stored_picture_comes_back_as_it_was_and_small(client: Client, http: h
     thumbnail = http.get(f"/v1/documents/{PICTURES[0].id}/thumbnail", params={"size": 64})
     assert thumbnail.headers["content-type"] == "image/jpeg"
     assert len(thumbnail.content) < 5000
+
+
+def test_a_video_is_found_at_the_second_that_is_asked_for(client: Client, http: httpx.Client, folder: Path) -> None:
+    path = folder / "videos" / "film.mp4"
+    path.write_bytes(film())
+    clip = NewDocument(id="film", text="A film", video=NewVideo(path.as_uri(), every_s=1.0))
+    assert [(added.status, added.frames) for added in client.add([clip])] == [("stored", 24)]
+    assert [(added.status, added.frames) for added in client.add([clip])] == [("unchanged", 24)]
+    for place, (words, _) in enumerate(SCENES):
+        (best,) = client.search(words, modalities=["video_frame"], limit=1).results
+        assert best.video_id == "film"
+        assert place == int((best.offset_s or 0.0) // SECONDS), words
+    mixed = client.search("two red boats at night", limit=5).results
+    (best,) = (result for result in mixed if result.video_id)
+    assert 14 <= (best.offset_s or 0.0) < 16
+    assert [moment.offset_s for moment in best.moments][0] == best.offset_s
+    part = http.get(best.content_url or "", headers={"Range": "bytes=0-999"})
+    assert (part.status_code, part.content) == (206, path.read_bytes()[:1000])
+    assert client.thumbnail(best.id).startswith(b"\xff\xd8")
+    client.delete("film")
+    assert not client.search("two red boats at night", modalities=["video_frame"]).results
 
 
 @pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.name)

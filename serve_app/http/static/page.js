@@ -1,6 +1,8 @@
 // The search page. The address says what is searched (?q=, ?like=, &kind=), so results can be linked and Back works;
 // a picture of the user's own lives in this page alone. Everything of the server's is set as text, never as markup.
 
+import { clock, open as openPlayer } from "./player.js";
+
 const at = (id) => document.getElementById(id);
 const LIMIT = 24;
 const pictures = []; // every file that was searched by; the window's history holds their places
@@ -97,7 +99,7 @@ function fail(message) {
 
 // --- showing --------------------------------------------------------------------------------------------------------
 
-const NAMES = { image: "picture", text: "text", image_text: "picture with text" };
+const NAMES = { image: "picture", text: "text", image_text: "picture with text", video_frame: "video" };
 
 function sized(address, pixels) {
   const url = new URL(address, location.href);
@@ -115,6 +117,8 @@ function card(result) {
     link.href = result.content_url;
     link.firstElementChild.src = sized(result.thumbnail_url, 384);
     link.firstElementChild.alt = result.text ?? `Picture ${result.id}`;
+    if (result.offset_s === null) link.lastElementChild.remove();
+    else moving(link, result);
   } else {
     link.remove();
   }
@@ -136,6 +140,18 @@ function card(result) {
   like.setAttribute("aria-label", `More like ${result.text ?? result.id}`);
   like.addEventListener("click", () => go({ like: result.id }));
   return item;
+}
+
+// A link to the moment for whoever wants a window of its own; a plain click plays it here.
+function moving(link, result) {
+  const time = clock(result.offset_s);
+  link.lastElementChild.textContent = time;
+  link.setAttribute("aria-label", `Play ${result.text ?? result.video_id} from ${time}`);
+  link.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    openPlayer(result, result);
+  });
 }
 
 function percent(share) {
@@ -183,7 +199,8 @@ async function showTable() {
     const { table, model } = await ready.json();
     const count = (name) => table?.counts?.[name] ?? 0;
     const pictures = count("image") + count("image_text");
-    at("table").textContent = `${pictures.toLocaleString("en")} pictures and ${count("text").toLocaleString("en")} texts · model ${model.id}`;
+    const frames = count("video_frame") ? `, ${count("video_frame").toLocaleString("en")} moments of videos` : "";
+    at("table").textContent = `${pictures.toLocaleString("en")} pictures${frames} and ${count("text").toLocaleString("en")} texts · model ${model.id}`;
     if (pictures && !location.search) await showSamples();
   } catch {
     fail("The service cannot be reached.");
