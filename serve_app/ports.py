@@ -121,7 +121,7 @@ class Indexing(Protocol):
     async def upsert(self, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]: ...
 
     async def replace(self, where: Filter, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
-        """Upsert the records and delete what else `where` matches; nobody writes in between."""
+        """Upsert the records and delete what else `where` matches, in one commit: readers see the old or the new."""
         ...
 
     async def delete(self, ids: Sequence[str]) -> list[DeleteOutcome]: ...
@@ -285,8 +285,18 @@ class DocumentTable(Protocol):
         """How many rows `where` matches."""
         ...
 
-    async def upsert(self, records: Sequence[Record], created_at: Mapping[str, datetime], now: datetime) -> int:
-        """One commit; ids must be distinct. `created_at` for ids that exist already. Returns the table's new version."""
+    async def upsert(
+        self,
+        records: Sequence[Record],
+        created_at: Mapping[str, datetime],
+        now: datetime,
+        *,
+        instead_of: Filter | None = None,
+    ) -> int:
+        """One commit; ids must be distinct. `created_at` for ids that exist already. Returns the table's new version.
+
+        `instead_of`: in the same commit go the rows that this matches and that are not among the records.
+        """
         ...
 
     async def delete(self, ids: Sequence[str]) -> int: ...

@@ -5,8 +5,7 @@ There is one of these per table (the Indexer has one replica); the table's own m
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from serve_app.core.batching import Batcher
@@ -22,7 +21,6 @@ from serve_app.services.table_upkeep import TableUpkeep
 from serve_app.types import (
     DeletedRows,
     DeleteOutcome,
-    Document,
     EncoderCard,
     Filter,
     FloatMatrix,
@@ -100,30 +98,37 @@ class IndexingService:
         return await self._batcher.submit_all(records)
 
     async def replace(self, where: Filter, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
-        """Upsert the records, then delete what else `where` matches. Two commits, and no writer of ours between them.
+        """Upsert the records, and delete what else `where` matches, in one commit. One that fails fails for all.
 
-        Nothing is deleted where a record fails.
+        What stands there as given already is `unchanged`, and makes no commit.
         """
         async with self._writing:
-            outcomes = await self._write(records)
-            if any(isinstance(each, ItemFailure) for each in outcomes):
-                return outcomes
-            kept = {record.id for record in records}
-            found = [row.document for row in await self._table.find(where, MOST_REPLACED)]
-            stale = {document.id: document for document in found if document.id not in kept}
-            version = await self._table.delete(sorted(stale)) if stale else 0
-        self._forget(stale)
-        return [
-            replace(each, table_version=max(version, each.table_version)) if isinstance(each, UpsertOutcome) else each
-            for each in outcomes
-        ]
+            head = await self._table.head()
+            failure = next(filter(None, (_failure(record, head) for record in records)), None)
+            if failure is not None:
+                return [failure] * len(records)
+            rows = {row.document.id: row for row in await self._table.find(where, MOST_REPLACED)}
+            rows |= {row.document.id: row for row in await self._table.get([each.id for each in records]) if row}
+            gone = {each: row.document for each, row in rows.items() if each not in {record.id for record in records}}
+            version, status = head.version, UpsertStatus.UNCHANGED
+            if gone or not all(_same(record, rows.get(record.id)) for record in records):
+                created = {each: row.document.created_at for each, row in rows.items()}
+                version = await self._table.upsert(records, created, datetime.now(UTC), instead_of=where)
+                status = UpsertStatus.STORED
+        if status is UpsertStatus.STORED:
+            kept = {uri for record in records for uri in pointed_to(record)}
+            self._free({uri for row in rows.values() for uri in pointed_to(row.document)} - kept)
+            self._upkeep.wrote(Counter(record.modality for record in records), touched=bool(rows))
+        return [UpsertOutcome(id=record.id, status=status, table_version=version) for record in records]
 
     async def delete(self, ids: Sequence[str]) -> list[DeleteOutcome]:
         """Deleting what is not there is no error: the outcome says so."""
         async with self._writing:
             present = {row.document.id: row.document for row in await self._table.get(ids) if row is not None}
             version = await self._table.delete(sorted(present)) if present else (await self._table.head()).version
-        self._forget(present)
+        if present:
+            self._free(uri for document in present.values() for uri in pointed_to(document))
+            self._upkeep.wrote(Counter(document.modality for document in present.values()), touched=True)
         return [DeleteOutcome(id=each, deleted=each in present, table_version=version) for each in ids]
 
     async def delete_matching(self, where: Filter | None) -> DeletedRows:
@@ -169,12 +174,6 @@ class IndexingService:
     async def orphans(self, remove: bool, after: str | None = None) -> Orphans:
         """Kept pictures that no document points to: counted, and removed if told. See ports.Indexing."""
         return await self._pictures.orphans(remove=remove, after=after) if self._pictures else Orphans(0, 0, 0, 0)
-
-    def _forget(self, gone: Mapping[str, Document]) -> None:
-        """What follows a commit that took these away."""
-        if gone:
-            self._free(uri for document in gone.values() for uri in pointed_to(document))
-            self._upkeep.wrote(Counter(document.modality for document in gone.values()), touched=True)
 
     def _free(self, uris: Iterable[str]) -> None:
         if self._pictures:

@@ -9,9 +9,10 @@ import pytest
 
 from serve_app.adapters.lance_table import LanceTable
 from serve_app.core.columns import LATE_COLUMNS
+from serve_app.core.videos import frames_of
 from serve_app.ports import MaintainedTable
 from serve_app.types import Compare, Modality, Not, Operator, Record
-from tests.contract.rows import ENCODER, MONDAY, axis, ids_of, record, stored
+from tests.contract.rows import ENCODER, MONDAY, TUESDAY, axis, ids_of, record, stored
 from tests.emulators import Bucket
 from tests.fakes.table import MemoryTable
 
@@ -67,6 +68,19 @@ async def test_a_frame_points_to_its_video_and_to_its_kept_picture(table: Mainta
     uris = {"s3://b/clip.mp4", "file:///kept/a.jpg", "file:///kept/b.jpg"}
     assert set(await table.uris_matching(None, 9)) == uris
     assert await table.used_uris([*uris, "file:///kept/c.jpg"]) == uris
+
+
+async def test_frames_are_replaced_in_one_commit_and_nothing_else_goes(table: MaintainedTable) -> None:
+    others = [record("a"), record("clip#t=note"), frame("clip#t", 1.0), frame("other#t=1", 1.0)]
+    before = await table.upsert([*others, *(frame(f"clip#t={at}", float(at)) for at in range(4))], {}, MONDAY)
+    new = [frame(f"clip#t={at}", float(at), content_sha256="1" * 64) for at in (2, 7)]
+    after = await table.upsert(new, {"clip#t=2": MONDAY}, TUESDAY, instead_of=frames_of("clip"))
+    assert after > before
+    left = await table.find(None, 99)
+    assert ids_of(left) == sorted([*(each.id for each in others), "clip#t=2", "clip#t=7"])
+    assert (await stored(table, "clip#t=2")).document.content_sha256 == "1" * 64
+    assert (await stored(table, "clip#t=2")).document.created_at == MONDAY
+    assert await table.upsert([], {}, TUESDAY, instead_of=frames_of("clip")) == after
 
 
 async def _without_late_columns(folder: str) -> None:

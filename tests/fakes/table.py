@@ -152,10 +152,19 @@ class MemoryTable:
     async def count(self, where: Filter) -> int:
         return len(self._in_order(where))
 
-    async def upsert(self, records: Sequence[Record], created_at: Mapping[str, datetime], now: datetime) -> int:
+    async def upsert(
+        self,
+        records: Sequence[Record],
+        created_at: Mapping[str, datetime],
+        now: datetime,
+        *,
+        instead_of: Filter | None = None,
+    ) -> int:
         identity = self._existing()
         written = rows_to_documents(records_to_rows(records, identity, created_at, now, self._fields))
         if written:
+            for row in self._in_order(instead_of) if instead_of is not None else ():
+                del self._rows[row.document.id]
             self._rows.update({row.document.id: row for row in written})
             self._commit()
         return self.version

@@ -338,8 +338,15 @@ class LanceTable:
 
         return await self._handle.run("read", read, empty_calibration)
 
-    async def upsert(self, records: Sequence[Record], created_at: Mapping[str, datetime], now: datetime) -> int:
-        """Insert or replace by id, all or nothing, in one commit; returns its version.
+    async def upsert(
+        self,
+        records: Sequence[Record],
+        created_at: Mapping[str, datetime],
+        now: datetime,
+        *,
+        instead_of: Filter | None = None,
+    ) -> int:
+        """Insert or replace by id, all or nothing, in one commit; returns its version. `instead_of`: see ports.DocumentTable.
 
         Raises NotReady without a table, InvalidVector, InvalidDocumentId, InvalidRequest (metadata, an id given twice).
         """
@@ -352,6 +359,9 @@ class LanceTable:
             if (await self._handle.state(table)).late < frozenset(LATE_COLUMNS):
                 await follow_schema(table)  # A snapshot from before these columns was restored.
             merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            if instead_of is not None:
+                gone = await self._predicate(table, instead_of)
+                merge = merge.when_not_matched_by_source_delete(gone if isinstance(gone, str) else gone.to_sql())
             # Only the primary key without an index notices that another writer inserted the same new id meanwhile.
             return self._handle.served(table, (await merge.use_index(False).execute(rows)).version)
 
