@@ -121,6 +121,17 @@ def check_ids(ids: Sequence[str]) -> None:
         raise InvalidDocumentId("a document id is not valid Unicode") from error
 
 
+def check_rows(rows: pa.Table, dimension: int) -> None:
+    """Raise for rows that nobody may write as they are: see check_vectors and check_ids, and InvalidRequest for an id twice."""
+    ids = rows.column("id").to_pylist()
+    check_ids(ids)
+    if len(set(ids)) != len(ids):
+        raise InvalidRequest("one write holds the same document id twice")
+    if rows.schema.field("vector").type != pa.list_(pa.float32(), dimension) or rows.column("vector").null_count:
+        raise InvalidVector(f"the vectors are not of {dimension} numbers in float32, as the table wants them")
+    check_vectors(vectors_of(rows), dimension)
+
+
 def metadata_to_json(metadata: Mapping[str, Any]) -> str:
     """Canonical JSON: keys sorted, no spaces. Raises InvalidRequest for what JSON cannot say, NaN and infinity included."""
     try:

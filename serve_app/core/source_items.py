@@ -1,11 +1,14 @@
 """What bulk work reads, before anything is fetched or encoded: one row per document, as Arrow carries it. Knows no source."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 
 import pyarrow as pa
+
+from serve_app.core.columns import INSTANT
 
 SOURCE_SCHEMA = pa.schema(
     [
@@ -18,6 +21,8 @@ SOURCE_SCHEMA = pa.schema(
         pa.field("text", pa.string()),
         pa.field("metadata", pa.string(), nullable=False),
         pa.field("fields", pa.string(), nullable=False),
+        # Only of a source that knows it, as another table of ours does.
+        pa.field("created_at", INSTANT),
     ]
 )
 
@@ -33,6 +38,39 @@ class SourceItem:
     text: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFailure:
+    """What a source holds and cannot give: a row, a member of an archive, or the rest of a file. `code`: of serve_app.errors."""
+
+    key: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePart:
+    """A bounded share of a source, small and picklable. The same source has the same parts; one that changed, another `key`.
+
+    `content` is for the source that made it, or the failure of what should have been there.
+    """
+
+    key: str
+    content: Any
+
+
+class Source(Protocol):
+    """Where documents come from. Picklable: listed in one process, read in many."""
+
+    def parts(self) -> Iterator[SourcePart]:
+        """All of it, lazily and in order. Raises an error of ours where nothing can be read at all."""
+        ...
+
+    def read_part(self, part: SourcePart) -> Iterator[pa.Table | SourceFailure]:
+        """Tables of SOURCE_SCHEMA, bounded in rows and bytes, in order, and what failed in between."""
+        ...
 
 
 def items_to_rows(items: Iterable[SourceItem]) -> pa.Table:
@@ -47,6 +85,7 @@ def items_to_rows(items: Iterable[SourceItem]) -> pa.Table:
                 "text": item.text,
                 "metadata": json.dumps(item.metadata, ensure_ascii=False, allow_nan=False),
                 "fields": json.dumps(item.fields, ensure_ascii=False, allow_nan=False),
+                "created_at": item.created_at,
             }
             for item in items
         ],

@@ -4,7 +4,7 @@ Promises neighbours with exact cosine distances, one row per id whoever writes a
 Knows nothing of ranking, of HTTP, or of whether the table's encoder is the right one: the caller compares fingerprints.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from lancedb.query import ColumnOrdering
 
+from serve_app.adapters.lance_table.bulk import all_batches, id_marks, merge_rows
 from serve_app.adapters.lance_table.catalogue import Catalogue
 from serve_app.adapters.lance_table.database import Database, translated
 from serve_app.adapters.lance_table.fields import add_fields, follow_schema, index_fields
@@ -39,6 +40,7 @@ from serve_app.core.ranking import empty_calibration
 from serve_app.core.records import (
     calibration_to_json,
     check_ids,
+    check_rows,
     check_vectors,
     index_to_json,
     records_to_rows,
@@ -364,6 +366,39 @@ class LanceTable:
                 merge = merge.when_not_matched_by_source_delete(gone if isinstance(gone, str) else gone.to_sql())
             # Only the primary key without an index notices that another writer inserted the same new id meanwhile.
             return self._handle.served(table, (await merge.use_index(False).execute(rows)).version)
+
+        return await self._handle.run("written", write, not_ready)
+
+    async def id_marks(self, one_in: int) -> list[str]:
+        """About one id in so many, in order, to cut the table into ranges; the same ones whatever else is written."""
+        return await self._handle.run("read", lambda table: id_marks(table, one_in), list)
+
+    async def all_rows(self, batch_rows: int, where: Filter | None = None) -> AsyncIterator[pa.Table]:
+        """Every row, or those that `where` matches, as the table is now, with its schema; in the order of storage.
+
+        Raises NotReady without a table.
+        """
+
+        async def pin(table: lancedb.AsyncTable) -> tuple[lancedb.AsyncTable, Any]:
+            state = await self._handle.state(table)
+            asked = None if where is None else await self._predicate(table, where)
+            return await self._handle.pinned(table, state.lance_version), asked
+
+        pinned, asked = await self._handle.run("read", pin, not_ready)
+        with translated("read"):
+            async for batch in all_batches(pinned, None, batch_rows, asked):
+                yield pa.Table.from_batches([batch])
+
+    async def put_rows(self, rows: pa.Table) -> int:
+        """Insert or replace rows as they are, their times among them, in one commit; returns its version.
+
+        `rows` have the columns and the fields of this table. Raises NotReady, InvalidVector, InvalidDocumentId, InvalidRequest.
+        """
+        state = await self._handle.run("read", self._handle.state, not_ready)
+        check_rows(rows, state.identity.dimension)
+
+        async def write(table: lancedb.AsyncTable) -> int:
+            return self._handle.served(table, await merge_rows(table, rows))
 
         return await self._handle.run("written", write, not_ready)
 
