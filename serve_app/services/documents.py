@@ -6,17 +6,12 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from serve_app.core.failures import failure_of, value_of
-from serve_app.core.fields import check_fields
 from serve_app.core.filters import check_filter
-from serve_app.core.ids import check_document_id, content_sha256, document_id, sha256_of
-from serve_app.core.records import metadata_to_json
-from serve_app.core.texts import check_text
-from serve_app.core.vectors import fuse
+from serve_app.core.ids import sha256_of
+from serve_app.core.planning import DocumentPlan, plan_document, record_of, record_of_known
 from serve_app.errors import (
     CrossmodalError,
     DocumentNotFound,
-    InternalError,
-    InvalidRequest,
     PictureNotFound,
 )
 from serve_app.ports import Indexing, PictureWork, Retrieval, TextEncoding
@@ -30,12 +25,10 @@ from serve_app.types import (
     EmbeddedPicture,
     Embedding,
     FieldSpec,
-    FieldValue,
     FilePart,
     Filter,
     InlinePicture,
     ItemFailure,
-    Modality,
     Orphans,
     Picture,
     PictureContent,
@@ -48,19 +41,11 @@ from serve_app.types import (
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A document on its way in: what is known of it before anything is encoded."""
+    """A document with its plan. `known`: the row with its id, if its content is the same."""
 
     document: DocumentInput
-    id: str
-    content_sha256: str
-    fields: Mapping[str, FieldValue]
-    known: StoredDocument | None = None  # the row with this id, if its content is the same
-
-    @property
-    def modality(self) -> Modality:
-        if self.document.picture is None:
-            return Modality.TEXT
-        return Modality.IMAGE if self.document.text is None else Modality.IMAGE_TEXT
+    planned: DocumentPlan
+    known: StoredDocument | None = None
 
 
 class DocumentService:
@@ -183,34 +168,35 @@ class DocumentService:
         """Check each document, find its id, and look up whether its content is there already."""
         hashes = await self._picture_hashes([document.picture for document in documents])
         plans = [self._plan_one(*each) for each in zip(documents, hashes, strict=True)]
-        ids = [plan.id for plan in plans if isinstance(plan, _Plan)]
+        ids = [plan.planned.id for plan in plans if isinstance(plan, _Plan)]
         rows = {row.document.id: row for row in await self._retrieval.get(ids) if row is not None} if ids else {}
 
         def with_known(plan: _Plan | ItemFailure) -> _Plan | ItemFailure:
-            row = None if isinstance(plan, ItemFailure) else rows.get(plan.id)
+            row = None if isinstance(plan, ItemFailure) else rows.get(plan.planned.id)
             if row is None or isinstance(plan, ItemFailure):
                 return plan
-            same = (row.document.content_sha256, row.document.modality) == (plan.content_sha256, plan.modality)
-            return replace(plan, known=row) if same else plan
+            return replace(plan, known=row) if plan.planned.describes(row) else plan
 
         return [with_known(plan) for plan in plans]
 
     def _plan_one(self, document: DocumentInput, picture_sha256: str | ItemFailure | None) -> _Plan | ItemFailure:
         if isinstance(picture_sha256, ItemFailure):
             return picture_sha256
+        picture = document.picture
         try:
-            if document.text is None and document.picture is None:
-                raise InvalidRequest("a document needs a text, an image or both")
-            if document.text is not None:
-                check_text(document.text, self._max_characters)
-            metadata_to_json(document.metadata)
-            fields = check_fields(document.fields, self._fields)
-            content = content_sha256(document.text, picture_sha256)
-            if document.id is not None:
-                check_document_id(document.id)
+            planned = plan_document(
+                given_id=document.id,
+                text=document.text,
+                picture_sha256=picture_sha256,
+                uri=None if picture is None or isinstance(picture, InlinePicture) else picture.uri,
+                metadata=document.metadata,
+                fields=document.fields,
+                declared=self._fields,
+                max_characters=self._max_characters,
+            )
         except CrossmodalError as error:
             return failure_of(error)
-        return _Plan(document, document.id or document_id(content), content, fields)
+        return _Plan(document, planned)
 
     async def _picture_hashes(self, pictures: Sequence[Picture | None]) -> list[str | ItemFailure | None]:
         uris = [picture.uri for picture in pictures if picture is not None and not isinstance(picture, InlinePicture)]
@@ -238,7 +224,7 @@ class DocumentService:
             if isinstance(plan, ItemFailure):
                 records.append(plan)
             elif plan.known is not None:
-                records.append((_record_of_known(plan, plan.known), False))
+                records.append((record_of_known(plan.planned, plan.known), False))
             else:
                 text = next(next_text) if plan.document.text is not None else None
                 picture = next(next_picture) if plan.document.picture is not None else None
@@ -253,21 +239,13 @@ class DocumentService:
             seen = None if picture is None else value_of(picture)
         except CrossmodalError as error:
             return failure_of(error)
-        embedding = words or (seen.embedding if seen else None)
-        if embedding is None:
-            raise InternalError("a document without content was planned")
-        vector = fuse(seen.embedding.vector, words.vector, self._image_weight) if words and seen else embedding.vector
-        record = Record(
-            id=plan.id,
-            modality=plan.modality,
+        record = record_of(
+            plan.planned,
+            words,
+            seen.embedding if seen else None,
             uri=seen.uri if seen else None,
-            text=plan.document.text,
-            # Of the bytes that were encoded: what lies behind a URI may have changed since it was looked at.
-            content_sha256=content_sha256(plan.document.text, seen.content_sha256 if seen else None),
-            metadata=plan.document.metadata,
-            vector=vector,
-            fingerprint=embedding.fingerprint,
-            fields=plan.fields,
+            picture_sha256=seen.content_sha256 if seen else None,
+            image_weight=self._image_weight,
         )
         return record, bool(words and words.truncated)
 
@@ -276,19 +254,3 @@ def _uri_of(document: Document) -> str:
     if document.uri is None:
         raise PictureNotFound(f"the document {document.id!r} is a text, it has no picture")
     return document.uri
-
-
-def _record_of_known(plan: _Plan, known: StoredDocument) -> Record:
-    """The row as it is, with the metadata, the fields, and the place of the picture, that came with the request."""
-    picture = plan.document.picture
-    return Record(
-        id=plan.id,
-        modality=plan.modality,
-        uri=known.document.uri if picture is None or isinstance(picture, InlinePicture) else picture.uri,
-        text=plan.document.text,
-        content_sha256=plan.content_sha256,
-        metadata=plan.document.metadata,
-        vector=known.vector,
-        fingerprint=known.fingerprint,
-        fields=plan.fields,
-    )

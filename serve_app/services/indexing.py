@@ -5,16 +5,16 @@ There is one of these per table (the Indexer has one replica); the table's own m
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from serve_app.core.batching import Batcher
-from serve_app.core.failures import failure_of
 from serve_app.core.index_policy import IndexPolicy
+from serve_app.core.planning import same_row
 from serve_app.core.records import pointed_to
-from serve_app.core.vectors import check_unit
-from serve_app.errors import CrossmodalError, FingerprintMismatch, NotReady
+from serve_app.errors import FingerprintMismatch
 from serve_app.ports import MaintainedTable
+from serve_app.services.committing import commit, refusal
 from serve_app.services.index_keeper import IndexKeeper
 from serve_app.services.kept_pictures import MOST_FREED, KeptPictures
 from serve_app.services.table_upkeep import TableUpkeep
@@ -25,10 +25,9 @@ from serve_app.types import (
     Filter,
     FloatMatrix,
     ItemFailure,
+    Modality,
     Orphans,
     Record,
-    StoredDocument,
-    TableHead,
     TableInfo,
     UpsertOutcome,
     UpsertStatus,
@@ -104,14 +103,14 @@ class IndexingService:
         """
         async with self._writing:
             head = await self._table.head()
-            failure = next(filter(None, (_failure(record, head) for record in records)), None)
+            failure = next(filter(None, (refusal(record, head) for record in records)), None)
             if failure is not None:
                 return [failure] * len(records)
             rows = {row.document.id: row for row in await self._table.find(where, MOST_REPLACED)}
             rows |= {row.document.id: row for row in await self._table.get([each.id for each in records]) if row}
             gone = {each: row.document for each, row in rows.items() if each not in {record.id for record in records}}
             version, status = head.version, UpsertStatus.UNCHANGED
-            if gone or not all(_same(record, rows.get(record.id)) for record in records):
+            if gone or not all(same_row(record, rows.get(record.id)) for record in records):
                 created = {each: row.document.created_at for each, row in rows.items()}
                 version = await self._table.upsert(records, created, datetime.now(UTC), instead_of=where)
                 status = UpsertStatus.STORED
@@ -149,24 +148,20 @@ class IndexingService:
     async def _write(self, records: Sequence[Record]) -> list[UpsertOutcome | ItemFailure]:
         """One commit of what is new. The lock is held."""
         head = await self._table.head()
-        failures = [_failure(record, head) for record in records]
+        failures = [refusal(record, head) for record in records]
         last = {each.id: each for each, failure in zip(records, failures, strict=True) if failure is None}
-        rows = {row.document.id: row for row in await self._table.get(list(last)) if row is not None}
-        changed = [record for record in last.values() if not _same(record, rows.get(record.id))]
-        version = head.version
-        if changed:
-            created = {each.id: rows[each.id].document.created_at for each in changed if each.id in rows}
-            version = await self._table.upsert(changed, created, datetime.now(UTC))
+        done = await commit(self._table, list(last.values()), head.version)
+        if done.changed:
             kept = {uri for record in last.values() for uri in pointed_to(record)}
-            self._free({uri for row in rows.values() for uri in pointed_to(row.document)} - kept)
-            self._upkeep.wrote(Counter(record.modality for record in changed), touched=bool(created))
-        stored = {record.id for record in changed}
+            self._free({uri for row in done.replaced for uri in pointed_to(row.document)} - kept)
+            self._upkeep.wrote(Counter(record.modality for record in done.changed), touched=done.touched)
+        stored = {record.id for record in done.changed}
         return [
             failure
             or UpsertOutcome(
                 id=record.id,
                 status=UpsertStatus.STORED if record.id in stored else UpsertStatus.UNCHANGED,
-                table_version=version,
+                table_version=done.version,
             )
             for record, failure in zip(records, failures, strict=True)
         ]
@@ -183,39 +178,14 @@ class IndexingService:
         """Raises StorageUnavailable if the table cannot be reached."""
         await self._table.head()
 
+    async def catch_up(self, rows: Mapping[Modality, int], *, touched: bool) -> None:
+        """Look after the table once somebody else has written so many rows; returns when nothing is left to do."""
+        self._upkeep.wrote(rows, touched=touched)
+        self._upkeep.look()
+        await self.settled()
+
     async def settled(self) -> None:
         """Wait until upkeep has nothing to do."""
         await self._upkeep.settled()
         if self._pictures:
             await self._pictures.settled()
-
-
-def _failure(record: Record, head: TableHead) -> ItemFailure | None:
-    try:
-        if head.fingerprint is None or head.dimension is None:
-            raise NotReady("the table is not prepared yet")
-        if record.fingerprint != head.fingerprint:
-            raise FingerprintMismatch(
-                f"the table belongs to the encoder {head.fingerprint[:12]}, the vector came from {record.fingerprint[:12]}"
-            )
-        check_unit(record.vector, head.dimension)
-    except CrossmodalError as error:
-        return failure_of(error)
-    return None
-
-
-def _same(record: Record, row: StoredDocument | None) -> bool:
-    """Whether the row says already what the record says; a vector follows from the content."""
-    return row is not None and (
-        row.document.content_sha256,
-        row.document.modality,
-        row.document.uri,
-        row.document.text,
-        row.document.metadata,
-        row.document.fields,
-        row.document.offset_s,
-        row.document.thumbnail_uri,
-    ) == (
-        *(record.content_sha256, record.modality, record.uri, record.text, record.metadata, record.fields),
-        *(record.offset_s, record.thumbnail_uri),
-    )
