@@ -1,15 +1,11 @@
 """Indexer: the only online writer of the table. One replica."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from configs.schema import FullTextConfig, SearchConfig, StorageConfig, TableConfig
-from deployments.declared import declared_fields, text_index
 from deployments.replica import bound_lance_threads
-from serve_app.adapters.lance_table import LanceTable
+from deployments.writing import indexing_service, open_for_writing
 from serve_app.adapters.object_store import ObstoreObjectStore
-from serve_app.core.index_policy import IndexPolicy
-from serve_app.services.indexing import IndexingService
 from serve_app.services.keeping import KeepingService
 from serve_app.services.kept_pictures import KeptPictures
 from serve_app.types import (
@@ -33,35 +29,9 @@ class Indexer:
         self, table: TableConfig, search: SearchConfig, full_text: FullTextConfig, storage: StorageConfig
     ) -> None:
         bound_lance_threads()
-        lance = LanceTable(
-            table.uri,
-            table.name,
-            storage_options=table.options,
-            # A writer that looks at an old version would answer `stored` for what stands there already.
-            read_consistency=timedelta(0),
-            unread_for=timedelta(seconds=table.keep_versions_s),
-            index_cache_bytes=table.index_cache_bytes,
-            metadata_cache_bytes=table.metadata_cache_bytes,
-            fields=declared_fields(table),
-            texts=text_index(full_text),
-        )
-        self._service = IndexingService(
-            lance,
-            max_commit_documents=table.max_commit_documents,
-            max_queued_documents=table.max_queued_writes,
-            compact_every_commits=table.compact_every_commits,
-            keep_versions=timedelta(seconds=table.keep_versions_s),
-            calibration_sample=search.calibration_sample,
-            calibration_growth=search.calibration_growth,
-            index=IndexPolicy(
-                target_recall=search.target_recall,
-                min_rows=table.index_min_documents,
-                exact_search_ms=table.index_above_ms,
-                max_unindexed_share=table.index_unindexed_share,
-                max_changed_share=table.index_changed_share,
-            ),
-            pictures=KeptPictures(lance, ObstoreObjectStore(storage.uri, storage.options)),
-        )
+        lance = open_for_writing(table, full_text)
+        pictures = KeptPictures(lance, ObstoreObjectStore(storage.uri, storage.options))
+        self._service = indexing_service(lance, table, search, pictures)
         self._keeping = KeepingService(lance.keeping, self._service.writing)
 
     async def prepare_table(self, encoder: EncoderCard, usual_texts: FloatMatrix | None = None) -> TableInfo:

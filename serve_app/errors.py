@@ -15,11 +15,16 @@ CrossmodalError
 │   │   ├── NotAVideo · VideoTruncated · UnsupportedVideo
 │   │   ├── VideoTooLarge          more bytes, or more pixels in a frame, than allowed
 │   │   └── VideoTooLong           longer, or more frames of it asked for, than allowed
+│   ├── InvalidSource              what bulk work is to read is not of its kind, or its columns are not those named
+│   │   ├── InvalidRow             one row of it
+│   │   └── UnreadableSource       a file of it is damaged, or ends too early
 │   └── BodyTooLarge
 ├── NotFound
 │   ├── DocumentNotFound · RouteNotFound
 │   ├── TableNotFound              no table of this name lies beside the one in service
+│   ├── SourceNotFound             nothing lies where bulk work is to read
 │   ├── SnapshotNotFound           no snapshot of this name, or no version of this time is kept
+│   ├── JobNotFound
 │   ├── ModelNotFound              the request names another model than the service runs
 │   └── PictureNotFound            the document is there, its picture is not
 ├── Conflict                       the request is right, and what is there stands against it
@@ -35,6 +40,7 @@ CrossmodalError
 ├── FingerprintMismatch            the table was built with another encoder
 ├── ModelUnavailable               weights missing, damaged or not those asked for
 ├── InvalidConfig
+├── JobFailed                      a job ended before it was through, and says why
 └── InternalError                  ours; the cause is in the log, never in the answer
 
 Each class takes one message, has a stable `code`, and survives pickling. Messages are written for the user: one sentence, no
@@ -138,6 +144,18 @@ class VideoTooLong(InvalidVideo):
     code = "video_too_long"
 
 
+class InvalidSource(InvalidRequest):
+    code = "invalid_source"
+
+
+class InvalidRow(InvalidSource):
+    code = "invalid_row"
+
+
+class UnreadableSource(InvalidSource):
+    code = "unreadable_source"
+
+
 class BodyTooLarge(InvalidRequest):
     code = "body_too_large"
 
@@ -158,12 +176,20 @@ class TableNotFound(NotFound):
     code = "table_not_found"
 
 
+class SourceNotFound(NotFound):
+    code = "source_not_found"
+
+
 class SnapshotNotFound(NotFound):
     code = "snapshot_not_found"
 
 
 class ModelNotFound(NotFound):
     code = "model_not_found"
+
+
+class JobNotFound(NotFound):
+    code = "job_not_found"
 
 
 class PictureNotFound(NotFound):
@@ -224,6 +250,10 @@ class ModelUnavailable(CrossmodalError):
 
 class InvalidConfig(CrossmodalError):
     code = "invalid_config"
+
+
+class JobFailed(CrossmodalError):
+    code = "job_failed"
 
 
 class InternalError(CrossmodalError):

@@ -729,6 +729,55 @@ class TableEntry:
     model: str
 
 
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+
+class JobStatus(StrEnum):
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    LOST = "lost"  # its driver has said nothing for long: it was killed, and may be started again
+
+
+@dataclass(frozen=True, slots=True)
+class StageFigures:
+    """What a stage of a job has done. `busy_s`: seconds of work, summed over its workers."""
+
+    items: int = 0
+    bytes: int = 0
+    busy_s: float = 0.0
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """How a job stands. Counts are over all attempts, times and stages are those of the last one.
+
+    `stored`, `unchanged`, `failed`: what became of the items so far. `skipped`: those that earlier attempts had done.
+    `repeated`: items that were encoded though they were encoded before, by an attempt or a worker that was lost.
+    """
+
+    id: str
+    kind: str  # "ingest", ...
+    table: str
+    status: JobStatus
+    attempt: int
+    started_at: datetime
+    updated_at: datetime
+    message: str = ""  # why it failed
+    stored: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    skipped: int = 0
+    encoded: int = 0
+    repeated: int = 0
+    bytes: int = 0
+    startup_s: float = 0.0  # until the first item was encoded
+    running_s: float = 0.0  # since then, until the last commit
+    upkeep_s: float = 0.0  # indexes and calibration, after the last commit
+    stages: Mapping[str, StageFigures] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Readiness:
     """Whether every part answers and belongs together; if not, `failure` has a code and one sentence for the operator."""

@@ -116,7 +116,7 @@ class ObjectReader:
         known = self._stores.get(place[:2])
         if known is None:
             options = self._options if place.scheme == self._scheme else {}
-            known = self._stores[place[:2]] = _connect(place, options)
+            known = self._stores[place[:2]] = connect(place, options)
         return known
 
 
@@ -254,7 +254,7 @@ def _fetch(
     check: Check | None,
     needed: str | None = None,
 ) -> Path:
-    store = _connect(place, options)
+    store = connect(place, options)
     prefix = f"{place.key.strip('/')}/".lstrip("/")
     with translated_errors():
         found = {each["path"].removeprefix(prefix): each for batch in store.list(prefix or None) for each in batch}
@@ -310,7 +310,7 @@ def translated_errors() -> Iterator[None]:
         raise StorageUnavailable("the object storage refuses or does not answer") from error
 
 
-def _connect(place: ObjectPlace, options: Mapping[str, str]) -> Store:
+def connect(place: ObjectPlace, options: Mapping[str, str]) -> Store:
     if place.scheme == "file":
         return LocalStore()  # of the whole file system: the caller decides what may be read
     client: Any = {key: _parsed(value) for key, value in options.items() if key in CLIENT_OPTIONS}

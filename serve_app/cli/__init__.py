@@ -1,4 +1,6 @@
-"""The command line `crossmodal`: serve, add, search, evaluate, delete, gc, status, snapshot, table. All work over HTTP.
+"""The command line `crossmodal`: serve, add, ingest, search, evaluate, delete, gc, status, snapshot, table.
+
+All but ingest work over HTTP.
 
 Only typer and rich are imported here, so that `--help` comes at once; each command imports the rest when it runs.
 """
@@ -9,6 +11,7 @@ from serve_app.cli.add import add
 from serve_app.cli.delete import delete
 from serve_app.cli.evaluate import evaluate
 from serve_app.cli.gc import gc
+from serve_app.cli.ingest import ingest
 from serve_app.cli.keeping import snapshot, table
 from serve_app.cli.search import search
 from serve_app.cli.serve import serve
@@ -23,6 +26,7 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(add)
+app.command()(ingest)
 app.command()(search)
 app.command()(evaluate)
 app.command()(delete)

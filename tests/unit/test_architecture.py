@@ -42,6 +42,18 @@ MAY_IMPORT = {
         "serve_app.types",
         "serve_app.errors",
     ),
+    # Where several adapters meet: what lies in buckets, and in tables of ours.
+    "serve_app.adapters.object_files": ("serve_app.adapters.object_store", "serve_app.errors"),
+    "serve_app.adapters.object_folder": ("serve_app.adapters.object_store",),
+    "serve_app.adapters.sources": (
+        "serve_app.adapters.sources",
+        "serve_app.adapters.lance_table",
+        "serve_app.adapters.object_files",
+        "serve_app.adapters.object_store",
+        "serve_app.core",
+        "serve_app.types",
+        "serve_app.errors",
+    ),
     "serve_app.http": (
         "serve_app.http",
         "serve_app.services",
@@ -73,6 +85,7 @@ MAY_IMPORT = {
     "configs.load": ("configs.schema", "serve_app.errors"),
     "deployments": ("deployments", "serve_app", "configs.schema"),
     "deployments.graph": ("deployments", "configs"),
+    "deployments.jobs.ingest": ("deployments", "serve_app", "configs"),
 }
 # Libraries that are imported in one place each.
 ONLY_IN = {

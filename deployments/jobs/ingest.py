@@ -1,0 +1,120 @@
+"""The job `ingest`: documents from sources into a table, many at a time.
+
+ray job submit --working-dir . -- python -m deployments.jobs.ingest --job-id holiday s3://bucket/pictures/
+crossmodal ingest --job-id holiday s3://bucket/pictures/        # submits that, and follows it
+crossmodal ingest --local pictures/                             # here, in a Ray of its own
+"""
+
+import json
+import logging
+from datetime import UTC, datetime
+
+import pyarrow.parquet as pq
+import ray
+import typer
+
+from configs.load import load_config
+from configs.schema import AppConfig, GraphArgs
+from deployments.declared import declared_fields
+from deployments.jobs.ledger import Ledger
+from deployments.jobs.orders import JobOrder
+from serve_app.adapters.sources import SourceSpec, column_mapping, open_source
+from serve_app.cli.common import failure, stderr, stdout
+from serve_app.cli.ingest import IngestArguments, ingest_command
+from serve_app.core.jobs import progress_line, state_to_json, summary
+from serve_app.errors import CrossmodalError
+from serve_app.local_graph import default_serve_file, read_serve_file
+from serve_app.types import JobState, JobStatus
+
+
+def run(arguments: IngestArguments) -> None:
+    """Do it, say how it went, and leave with the status that tells a shell."""
+    try:
+        state = ingest(arguments)
+    except CrossmodalError as error:
+        stderr().print(failure(error), soft_wrap=True)
+        raise typer.Exit(1) from error
+    if arguments.json:
+        stdout().print_json(json.dumps(state_to_json(state)))
+    else:
+        stdout().print(summary(state), markup=False, soft_wrap=True)
+
+
+def ingest(arguments: IngestArguments) -> JobState:
+    """Raises CrossmodalError with a sentence."""
+    config = configuration(arguments)
+    job_id = arguments.job_id or f"ingest-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    order = JobOrder(
+        kind="ingest",
+        job_id=job_id,
+        config=config,
+        share=arguments.share,
+        beside=arguments.into,
+        copies=arguments.copy,
+        roots=tuple(arguments.sources) if arguments.copy else (),
+        max_failures=arguments.max_failures,
+        commit_rows=arguments.commit_rows,
+        encoders=arguments.encoders,
+        preparers=arguments.readers,
+    )
+    source = open_source(_spec(arguments, config))
+    ledger = Ledger(config.table, job_id)
+    before = ledger.state()
+    if before is not None and before.status is JobStatus.FINISHED:
+        stderr().print(f"the job {job_id} has finished already; another --job-id begins anew", markup=False)
+        return before
+    stderr().print(f"job {job_id}: the same --job-id goes on where this one stops", markup=False, soft_wrap=True)
+    if arguments.local:
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    else:
+        ray.init(address=arguments.address or "auto", log_to_driver=False, logging_level=logging.WARNING)
+    # LanceDB, once loaded, warns of every process that is started after it: Ray has to be there first.
+    from deployments.jobs.pipeline import run_job
+
+    try:
+        state = run_job(source, order, _tell)
+    finally:
+        _save_failures(ledger, arguments)
+        ray.shutdown()
+    return state
+
+
+def _spec(arguments: IngestArguments, config: AppConfig) -> SourceSpec:
+    return SourceSpec(
+        arguments.sources,
+        kind=arguments.kind,
+        columns=column_mapping(arguments.column),
+        metadata=arguments.metadata_column or None,
+        fields={name: spec.type for name, spec in declared_fields(config.table).items()},
+        base_uri=arguments.base_uri,
+        captions=arguments.captions,
+        split=arguments.split,
+        options=config.storage.options,
+        max_item_bytes=config.pictures.max_bytes,
+    )
+
+
+def configuration(arguments: IngestArguments) -> AppConfig:
+    """The service's own: profile and overrides of its Serve file, unless another profile is named."""
+    file = read_serve_file(arguments.config or default_serve_file(), arguments.profile)
+    graph = GraphArgs.model_validate(file.content["applications"][0].get("args") or {})
+    return load_config(graph.profile, graph.overrides)
+
+
+def _tell(state: JobState) -> None:
+    stderr().print(f"{state.updated_at:%H:%M:%S} {progress_line(state)}", markup=False, soft_wrap=True)
+
+
+def _save_failures(ledger: Ledger, arguments: IngestArguments) -> None:
+    if arguments.failures is not None and (state := ledger.state()) is not None:
+        pq.write_table(ledger.failures(state.attempt), arguments.failures)
+
+
+def main() -> None:
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(ingest_command(run))
+    app()
+
+
+if __name__ == "__main__":
+    main()

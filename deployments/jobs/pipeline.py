@@ -1,0 +1,202 @@
+"""A job from beginning to end: list, prepare, encode and write, streamed by Ray Data; resumed, watched, and tidied up after.
+
+`run_job` is for every kind of bulk work that makes rows out of items: it takes a source, and a table to write.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import ray
+import ray.data
+
+from deployments.jobs.ledger import Done, Hashes, Ledger
+from deployments.jobs.orders import JobOrder
+from deployments.jobs.progress import Figures, ProgressHandle, start_progress
+from deployments.jobs.resources import LEAST_CPUS, JobResources, plan_resources
+from deployments.jobs.settings import JobSettings, Source
+from deployments.jobs.sink import TableSink
+from deployments.jobs.stages import BATCHES_AT_ONCE, BLOCK_BYTES, Encode, Prepare, describe_encoder, list_parts
+from deployments.jobs.watching import Watcher
+from deployments.writing import indexing_service
+from serve_app.core.jobs import check_job_id
+from serve_app.errors import CrossmodalError, InternalError, JobFailed
+from serve_app.types import EncoderCard, JobState, JobStatus, Modality
+
+log = logging.getLogger(__name__)
+
+# In the object store at once, between all stages, besides what the encoders are about to take.
+WAITING_BYTES = 64 * 1024 * 1024
+
+
+def run_job(source: Source, order: JobOrder, tell: Callable[[JobState], None]) -> JobState:
+    """Run it, or go on with it, on the Ray that this process is connected to; returns how it ended.
+
+    A job that has finished is returned as it was. `tell` hears of the state every few seconds. Raises JobFailed with a
+    sentence, FingerprintMismatch, and what the configuration is wrong about; the state of the job says the same.
+    """
+    check_job_id(order.job_id)
+    ledger = Ledger(order.config.table, order.job_id)
+    before = ledger.state()
+    if before is not None and before.status is JobStatus.FINISHED:
+        return before
+    done = ledger.done()
+    state = _beginning(order, before, done)
+    ledger.save_state(state)
+    settings = _settings(order, state.attempt)
+    progress = start_progress()
+    watcher = Watcher(ledger, progress, state, settings.resources, tell)
+    try:
+        with asyncio.Runner() as runner, watcher:
+            card = _described(settings)
+            service = indexing_service(settings.open_table(), order.config.table, order.config.search)
+            runner.run(service.prepare_table(card))
+            stream(source, settings, card, done.hashes, progress)
+            figures: Figures = ray.get(progress.figures.remote())
+            watcher.upkeep_begins()
+            rows = {Modality(name): count for name, count in figures.modalities.items()}
+            runner.run(service.catch_up(rows, touched=figures.touched))
+            ledger.save_failures(ledger.failures(state.attempt))
+            return watcher.end(JobStatus.FINISHED, ledger.done())
+    except BaseException as error:
+        failure = _translated(error)
+        ledger.save_failures(ledger.failures(state.attempt))
+        watcher.end(JobStatus.FAILED, ledger.done(), failure.message)
+        if isinstance(error, Exception):
+            raise failure from error
+        raise
+
+
+def stream(source: Source, settings: JobSettings, card: EncoderCard, done: Hashes, progress: ProgressHandle) -> None:
+    """The pipeline itself; returns after the last commit. What stages ask Ray for is in `settings.resources`."""
+    resources = settings.resources
+    encoder = settings.config.encoder
+    batch_rows = BATCHES_AT_ONCE * max(encoder.max_batch_pictures, encoder.max_batch_texts // 2)
+    pixels = card.preprocessing.height * card.preprocessing.width * 3
+    _configure(WAITING_BYTES + 4 * resources.encoders * batch_rows * pixels)
+    kept = ray.put(done)
+    data = ray.data.from_arrow(pa.table({"begin": [0]})).map_batches(
+        list_parts,  # type: ignore[arg-type]
+        batch_size=1,
+        batch_format="pyarrow",
+        fn_kwargs={"source": source},
+        num_cpus=LEAST_CPUS,
+    )
+    data = data.map_batches(
+        Prepare,
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=resources.preparers, max_tasks_in_flight_per_actor=2),
+        fn_constructor_args=(source, settings, card, kept, progress),
+        num_cpus=resources.preparer_cpus,
+    )
+    data = data.map_batches(
+        Encode,
+        batch_size=batch_rows,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=resources.encoders, max_tasks_in_flight_per_actor=2),
+        fn_constructor_args=(settings, progress),
+        num_cpus=resources.encoder_cpus,
+        num_gpus=resources.encoder_gpus or None,
+    )
+    data.write_datasink(
+        TableSink(settings, progress),
+        concurrency=resources.writers,
+        ray_remote_args={"num_cpus": resources.writer_cpus},
+    )
+
+
+def _configure(store_bytes: int) -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.target_max_block_size = BLOCK_BYTES
+    context.issue_detectors_config.detectors = []
+    context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=store_bytes)
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+
+
+def _described(settings: JobSettings) -> EncoderCard:
+    resources = settings.resources
+    # In a process that ends: the model does not stay in memory.
+    describe = ray.remote(num_cpus=resources.encoder_cpus, num_gpus=resources.encoder_gpus, max_calls=1)(
+        describe_encoder
+    )
+    card: EncoderCard = ray.get(describe.remote(settings))
+    return card
+
+
+def _settings(order: JobOrder, attempt: int) -> JobSettings:
+    return JobSettings(
+        config=order.config,
+        job_id=order.job_id,
+        attempt=attempt,
+        resources=_resources(order),
+        beside=order.beside,
+        copies=order.copies,
+        roots=order.roots,
+        max_failures=order.max_failures,
+        commit_rows=order.commit_rows,
+    )
+
+
+def _resources(order: JobOrder) -> JobResources:
+    total, free = ray.cluster_resources(), ray.available_resources()  # type: ignore[no-untyped-call]
+    # More CPUs may be declared than a machine has: Ray is told so on purpose, where everything asks for little.
+    cpus = total.get("CPU", 1.0)
+    one_machine = len(ray.nodes()) == 1  # type: ignore[no-untyped-call]
+    resources = plan_resources(
+        cpus=min(cpus, float(os.cpu_count() or 1)) if one_machine else cpus,
+        gpus=0.0 if order.config.encoder.device == "cpu" else total.get("GPU", 0.0),
+        free_cpus=free.get("CPU", 0.0),
+        free_gpus=free.get("GPU", 0.0),
+        share=order.share,
+        threads=order.config.encoder.threads,
+        encoders=order.encoders,
+        preparers=order.preparers,
+    )
+    if order.share < 1:
+        os.nice(resources.niceness)
+    return resources
+
+
+def _beginning(order: JobOrder, before: JobState | None, done: Done) -> JobState:
+    now = datetime.now(UTC)
+    state = before or JobState(
+        id=order.job_id,
+        kind=order.kind,
+        table=order.beside or order.config.table.name,
+        status=JobStatus.RUNNING,
+        attempt=0,
+        started_at=now,
+        updated_at=now,
+    )
+    return replace(
+        state,
+        status=JobStatus.RUNNING,
+        attempt=state.attempt + 1,
+        updated_at=now,
+        message="",
+        stored=done.stored,
+        unchanged=done.unchanged,
+        failed=0,
+        skipped=0,
+        stages={},
+    )
+
+
+def _translated(error: BaseException) -> CrossmodalError:
+    """Ray's errors hold the tracebacks of workers; the sentence that we raised there is found among their causes."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, CrossmodalError):
+            return seen
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    if isinstance(error, KeyboardInterrupt):
+        return JobFailed("it was interrupted; the same --job-id goes on where it stopped")
+    log.error("the job broke off", exc_info=error)
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return InternalError(f"the job broke off: {lines[-1]}")

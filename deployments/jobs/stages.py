@@ -1,0 +1,196 @@
+"""The stages of a job between its source and the table, as Ray Data runs them: list, prepare, encode.
+
+Each holds objects of serve_app and forwards. Listing is one task, the others are pools of actors.
+"""
+
+import asyncio
+import os
+import pickle
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import ray
+
+from deployments.checkpoints import tower_arguments
+from deployments.declared import declared_fields
+from deployments.jobs.ledger import Hashes, hashes_of, is_among
+from deployments.jobs.progress import Meter, ProgressHandle
+from deployments.jobs.settings import JobSettings, Source
+from deployments.jobs.steps import Step, pack, steps_of, unpack
+from deployments.replica import bound_lance_threads
+from serve_app.adapters.image_source import UriImageSource
+from serve_app.adapters.object_store import ObstoreObjectStore
+from serve_app.adapters.picture_decoder import PictureDecoder
+from serve_app.core.source_items import rows_to_items
+from serve_app.errors import InternalError
+from serve_app.ports import StagedTower
+from serve_app.services.bulk import BulkEncoding, BulkPreparation, Prepared
+from serve_app.services.encoding import EncodingService
+from serve_app.types import Embedding, EncoderCard, ItemFailure, Pixels, Record
+
+T = TypeVar("T")
+
+# Blocks between the stages are cut at this size: what is small travels early, and little waits anywhere.
+BLOCK_BYTES = 1024 * 1024
+# Items that are fetched, compared with the table and decoded together.
+PREPARED_AT_ONCE = 128
+# Of what an encoder takes at once: enough that its batches are full, few enough that all encoders have work.
+BATCHES_AT_ONCE = 8
+
+
+def list_parts(_: pa.Table, source: Source) -> Iterator[pa.Table]:
+    """The parts of a source, each a block of its own, so that the first is read while the others are listed.
+
+    Ray Data gathers what a stage gives until BLOCK_BYTES are together; so each part brings its own weight.
+    """
+    weight = b"\0" * (BLOCK_BYTES + 1)
+    for part in source.parts():
+        yield pa.table(
+            {"part": pa.array([pickle.dumps(part)], pa.binary()), "weight": pa.array([weight], pa.large_binary())}
+        )
+
+
+class Prepare:
+    """Reads parts and makes their items ready to be encoded; what is done already is left out before it is fetched."""
+
+    def __init__(
+        self,
+        source: Source,
+        settings: JobSettings,
+        card: EncoderCard,
+        done: "ray.ObjectRef[Hashes]",
+        progress: ProgressHandle,
+    ) -> None:
+        os.nice(settings.resources.niceness)
+        bound_lance_threads()
+        config = settings.config
+        store = ObstoreObjectStore(config.storage.uri, config.storage.options)
+        pictures = config.pictures
+        self._source = source
+        # Shared by the readers of a machine; Ray Data hands a reference on as it is.
+        self._done: Hashes = ray.get(done)
+        self._meter = Meter(progress)
+        self._runner = asyncio.Runner()
+        self._service = BulkPreparation(
+            UriImageSource(
+                (*pictures.allowed_roots, *settings.roots, store.root),
+                read_object=store.read,
+                max_bytes=pictures.max_bytes,
+                timeout_s=pictures.fetch_timeout_s,
+            ),
+            PictureDecoder(
+                pictures.max_bytes,
+                pictures.max_pixels,
+                pictures.max_aspect_ratio,
+                exact=pictures.exact,
+                decode=pictures.decode,
+            ),
+            store,
+            settings.open_table(),
+            card.preprocessing,
+            declared=declared_fields(config.table),
+            max_characters=config.text.max_characters,
+            max_bytes=pictures.max_bytes,
+            copies=settings.copies,
+            observe=self._meter,
+        )
+
+    def __call__(self, parts: pa.Table) -> Iterator[pa.Table]:
+        for part in parts.column("part").to_pylist():
+            yield from self._part(pickle.loads(part))  # noqa: S301 - pickled by List
+
+    def _part(self, part: Any) -> Iterator[pa.Table]:
+        began = time.perf_counter()
+        for found in self._source.read_part(part):
+            if not isinstance(found, pa.Table):
+                yield pack([Step(found.key, None, ItemFailure(found.code, found.message))])
+                continue
+            rows = found.filter(pa.array(~is_among(hashes_of(found.column("key").to_pylist()), self._done)))
+            self._meter("read", len(rows), 0, time.perf_counter() - began)
+            for start in range(0, len(rows), PREPARED_AT_ONCE):
+                items = rows_to_items(rows.slice(start, PREPARED_AT_ONCE))
+                yield pack(steps_of(items, self._runner.run(self._service.prepare(items))))
+            self._meter.flush(skipped=len(found) - len(rows))
+            began = time.perf_counter()
+
+
+class Encode:
+    """Both towers of the model, each loaded when it is first needed, fed as the deployments feed them."""
+
+    def __init__(self, settings: JobSettings, progress: ProgressHandle) -> None:
+        os.nice(settings.resources.niceness)
+        self._settings = settings
+        self._meter = Meter(progress)
+        self._runner = asyncio.Runner()
+        self._texts: EncodingService[str] | None = None
+        self._pictures: EncodingService[Pixels] | None = None
+        self._service = BulkEncoding(
+            self._encode_texts, self._encode_pixels, image_weight=settings.config.search.image_weight
+        )
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        steps = unpack(rows)
+        prepared = [step.outcome for step in steps if isinstance(step.outcome, Prepared)]
+        self._load(prepared)
+        began, began_at = time.perf_counter(), time.time()
+        encoded = self._runner.run(self._service.encode(prepared))
+        self._meter("encode", len(prepared), 0, time.perf_counter() - began)
+        self._meter.flush(encoded=sum(isinstance(each, Record) for each in encoded), began_at=began_at)
+        outcomes = iter(encoded)
+        return pack(
+            Step(step.key, step.uri, next(outcomes), encoded=True) if isinstance(step.outcome, Prepared) else step
+            for step in steps
+        )
+
+    def _load(self, items: Sequence[Prepared]) -> None:
+        encoder, threads = self._settings.config.encoder, self._settings.resources.threads
+        if self._texts is None and any(item.plan.text is not None for item in items):
+            self._texts = self._service_of(load_text_tower(self._settings), encoder.max_batch_texts)
+        if self._pictures is None and any(item.pixels is not None for item in items):
+            # Here and not above: the driver imports this file, and needs no torch.
+            from serve_app.adapters.open_clip import load_image_tower
+
+            tower = load_image_tower(**tower_arguments(encoder), threads=threads)
+            if encoder.compile == "auto":
+                tower.warm_up(encoder.max_batch_pictures)
+            self._pictures = self._service_of(tower, encoder.max_batch_pictures)
+
+    async def _encode_texts(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:
+        return await _loaded(self._texts).encode(texts)
+
+    async def _encode_pixels(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:
+        return await _loaded(self._pictures).encode(pictures)
+
+    @staticmethod
+    def _service_of(tower: StagedTower, max_batch_size: int) -> EncodingService[Any]:
+        return EncodingService[Any].of_tower(tower, max_batch_size=max_batch_size, max_queued_items=2**31)
+
+
+def load_text_tower(settings: JobSettings) -> Any:
+    """The text tower as the TextEncoder has it."""
+    from serve_app.adapters.open_clip import load_text_tower as load
+
+    config = settings.config
+    tower = load(
+        **tower_arguments(config.encoder),
+        threads=settings.resources.threads,
+        max_tokenised_characters=config.text.max_tokenised_characters,
+        max_word_characters=config.text.max_word_characters,
+    )
+    if config.encoder.compile == "auto":
+        tower.warm_up(config.encoder.max_batch_texts)
+    return tower
+
+
+def describe_encoder(settings: JobSettings) -> EncoderCard:
+    """Which encoder the configuration names. Loads the smaller tower, where the job's encoders will run."""
+    card: EncoderCard = load_text_tower(settings).card
+    return card
+
+
+def _loaded(service: EncodingService[T] | None) -> EncodingService[T]:
+    if service is None:
+        raise InternalError("an item came whose tower was not loaded")
+    return service

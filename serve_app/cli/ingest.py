@@ -1,0 +1,161 @@
+"""`crossmodal ingest`: bulk work as a job of the cluster. Knows the arguments of the job, and none of its work.
+
+The job itself is `python -m deployments.jobs.ingest` with the same arguments; here a child process runs it, or submits it.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+@dataclass(frozen=True, slots=True)
+class IngestArguments:
+    """What can be said of an ingest; each field is the option of its name."""
+
+    sources: tuple[str, ...]
+    kind: str | None = None
+    column: tuple[str, ...] = ()
+    metadata_column: tuple[str, ...] = ()
+    base_uri: str | None = None
+    captions: bool = False
+    split: str | None = None
+    config: Path | None = None
+    profile: str | None = None
+    job_id: str | None = None
+    into: str | None = None
+    copy: bool = False
+    share: float = 1.0
+    max_failures: int | None = None
+    failures: Path | None = None
+    commit_rows: int = 1024
+    encoders: int | None = None
+    readers: int | None = None
+    local: bool = False
+    address: str | None = None
+    json: bool = False
+
+    def argv(self) -> list[str]:
+        """As a command line that says the same."""
+        options: list[str] = []
+        for field in fields(self)[1:]:
+            value, name = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
+            if isinstance(value, tuple):
+                options += [part for each in value for part in (name, each)]
+            elif value is True:
+                options.append(name)
+            elif value is not None and value is not False and value != field.default:
+                options += [name, str(value)]
+        return [*options, *self.sources]
+
+
+def ingest_command(run: Callable[[IngestArguments], None]) -> Callable[..., None]:
+    """The command, with what it does once the arguments are read."""
+
+    def ingest(
+        sources: Annotated[
+            list[str],
+            typer.Argument(
+                metavar="SOURCE...",
+                help="Folders or prefixes of pictures, CSV, JSONL, Parquet, tars, datasets or a table of ours.",
+            ),
+        ],
+        kind: Annotated[
+            str | None, typer.Option("--kind", help="What the source is, where what lies there does not tell.")
+        ] = None,
+        column: Annotated[
+            list[str] | None, typer.Option("--column", help="Where a value stands: id=image_id, text=caption, ...")
+        ] = None,
+        metadata_column: Annotated[
+            list[str] | None, typer.Option("--metadata-column", help="A column to keep as metadata; else all others.")
+        ] = None,
+        base_uri: Annotated[
+            str | None, typer.Option("--base-uri", help="Where relative URIs begin; by default at the list itself.")
+        ] = None,
+        captions: Annotated[
+            bool, typer.Option("--captions", help="Take a picture's text from the .txt file beside it.")
+        ] = False,
+        split: Annotated[str | None, typer.Option("--split", help="Of a dataset: train, validation, ...")] = None,
+        config: Annotated[
+            Path | None, typer.Option("--config", help="The service's Serve file; by default serve_config.yaml.")
+        ] = None,
+        profile: Annotated[
+            str | None, typer.Option("--profile", help="The service's profile; else what --config says.")
+        ] = None,
+        job_id: Annotated[
+            str | None, typer.Option("--job-id", help="A name for the job; given again, it goes on where it stopped.")
+        ] = None,
+        into: Annotated[
+            str | None, typer.Option("--into", help="A table beside the one in service, such as documents.new.")
+        ] = None,
+        copy: Annotated[
+            bool, typer.Option("--copy", help="Keep the pictures in the service's storage, as uploads are.")
+        ] = False,
+        share: Annotated[
+            float, typer.Option("--share", min=0.01, max=1, help="Of the cluster's cores and GPUs, for this job.")
+        ] = 1.0,
+        max_failures: Annotated[
+            int | None, typer.Option("--max-failures", min=0, help="Stop when more items than this have failed.")
+        ] = None,
+        failures: Annotated[
+            Path | None, typer.Option("--failures", help="Write what failed to this Parquet file, too.")
+        ] = None,
+        commit_rows: Annotated[int, typer.Option("--commit-rows", min=1, help="Rows of one commit.")] = 1024,
+        encoders: Annotated[
+            int | None, typer.Option("--encoders", min=1, help="Processes that encode; else by cores or GPUs.")
+        ] = None,
+        readers: Annotated[
+            int | None, typer.Option("--readers", min=1, help="Processes that fetch and decode; else by cores.")
+        ] = None,
+        local: Annotated[
+            bool, typer.Option("--local", help="Run here, in a Ray of its own; needs no cluster.")
+        ] = False,
+        address: Annotated[
+            str | None, typer.Option("--address", help="Of the cluster; by default RAY_ADDRESS, else this machine's.")
+        ] = None,
+        json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
+    ) -> None:
+        """Put many pictures and texts in, as a job. Exit status 1 if it did not get through; broken items do not stop it."""
+        run(
+            IngestArguments(
+                sources=tuple(sources),
+                kind=kind,
+                column=tuple(column or ()),
+                metadata_column=tuple(metadata_column or ()),
+                base_uri=base_uri,
+                captions=captions,
+                split=split,
+                config=config,
+                profile=profile,
+                job_id=job_id,
+                into=into,
+                copy=copy,
+                share=share,
+                max_failures=max_failures,
+                failures=failures,
+                commit_rows=commit_rows,
+                encoders=encoders,
+                readers=readers,
+                local=local,
+                address=address,
+                json=json,
+            )
+        )
+
+    return ingest
+
+
+def launch(arguments: IngestArguments) -> None:
+    """Run or submit the job in a child process: this one knows no Ray."""
+    module = ["deployments.jobs.ingest"] if arguments.local else ["deployments.jobs.submit", "ingest"]
+    # The arguments are those of this user on this machine; no shell reads them.
+    status = subprocess.run([sys.executable, "-m", *module, *arguments.argv()], check=False).returncode  # noqa: S603
+    if status:
+        raise typer.Exit(status)
+
+
+ingest = ingest_command(launch)

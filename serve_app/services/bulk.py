@@ -1,0 +1,208 @@
+"""Bulk work on documents: many at a time, in two steps that run in different processes. Knows no Ray and no source.
+
+What a document is, when it is unchanged, and what row it becomes, follows from core.planning, as for documents by HTTP.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from serve_app.core.failures import failure_of, value_of
+from serve_app.core.ids import sha256_of
+from serve_app.core.planning import DocumentPlan, plan_document, record_of, record_of_known, same_row
+from serve_app.core.source_items import SourceItem
+from serve_app.errors import CrossmodalError, PictureTooLarge
+from serve_app.ports import DocumentTable, ImageSource, ObjectStore, PictureDecoding
+from serve_app.types import Embedding, FieldSpec, ImagePreprocessing, ItemFailure, Pixels, Record, StoredDocument
+
+T = TypeVar("T")
+
+MAX_FETCHES = 16
+
+
+class Observe(Protocol):
+    """Hears what a step has done: so many items and bytes, in so many seconds of one worker."""
+
+    def __call__(self, stage: str, items: int, size: int, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A document that is read, checked and decoded, and still to be encoded. `uri`: where its picture lies by now."""
+
+    plan: DocumentPlan
+    uri: str | None
+    picture_sha256: str | None
+    pixels: Pixels | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A document that the table has already, word for word."""
+
+    id: str
+
+
+class BulkPreparation:
+    """Fetch, leave out what is unchanged, decode, keep. One bad item fails alone.
+
+    `copies`: pictures are kept in the object store even where they have a URI. `declared`: the fields of the table.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        decoder: PictureDecoding,
+        store: ObjectStore,
+        table: DocumentTable,
+        preprocessing: ImagePreprocessing,
+        *,
+        declared: Mapping[str, FieldSpec],
+        max_characters: int,
+        max_bytes: int,
+        copies: bool,
+        observe: Observe,
+    ) -> None:
+        self._source = source
+        self._decoder = decoder
+        self._store = store
+        self._table = table
+        self._preprocessing = preprocessing
+        self._declared = declared
+        self._max_characters = max_characters
+        self._max_bytes = max_bytes
+        self._copies = copies
+        self._observe = observe
+        self._fetches = asyncio.Semaphore(MAX_FETCHES)
+
+    async def prepare(self, items: Sequence[SourceItem]) -> list[Prepared | Record | Unchanged | ItemFailure]:
+        """What each item became. A Record is a row with a known vector, of which something else has changed."""
+        with self._timed("fetch") as done:
+            pictures = await asyncio.gather(*(_as_value(self._bytes_of(item)) for item in items))
+            done(len(items), sum(len(each) for each in pictures if isinstance(each, bytes)))
+        plans = [self._plan(item, data) for item, data in zip(items, pictures, strict=True)]
+        with self._timed("compare") as done:
+            known = await self._known([plan.id for plan in plans if isinstance(plan, DocumentPlan)])
+            done(len(known), 0)
+        return [await self._step(plan, data, known) for plan, data in zip(plans, pictures, strict=True)]
+
+    async def _step(
+        self, plan: DocumentPlan | ItemFailure, data: bytes | ItemFailure | None, known: Mapping[str, StoredDocument]
+    ) -> Prepared | Record | Unchanged | ItemFailure:
+        if isinstance(plan, ItemFailure):
+            return plan
+        row = known.get(plan.id)
+        if row is not None and plan.describes(row):
+            record = record_of_known(plan, row)
+            return Unchanged(plan.id) if same_row(record, row) else record
+        return await _as_value(self._decode(plan, None if data is None else value_of(data)))
+
+    async def _decode(self, plan: DocumentPlan, data: bytes | None) -> Prepared:
+        if data is None:
+            return Prepared(plan, None, None, None)
+        with self._timed("decode") as done:
+            pixels = self._decoder.to_pixels(data, self._preprocessing)
+            done(1, len(data))
+        # Kept only once it proved to be a picture, and before any row points to it.
+        content = sha256_of(data)
+        uri = plan.uri or await self._store.put(content, self._decoder.media_type(data), data)
+        return Prepared(plan, uri, content, pixels)
+
+    def _plan(self, item: SourceItem, data: bytes | ItemFailure | None) -> DocumentPlan | ItemFailure:
+        if isinstance(data, ItemFailure):
+            return data
+        try:
+            return plan_document(
+                given_id=item.id,
+                text=item.text,
+                picture_sha256=None if data is None else sha256_of(data),
+                uri=None if self._copies else item.uri,
+                metadata=item.metadata,
+                fields=item.fields,
+                declared=self._declared,
+                max_characters=self._max_characters,
+            )
+        except CrossmodalError as error:
+            return failure_of(error)
+
+    async def _bytes_of(self, item: SourceItem) -> bytes | None:
+        if item.data is not None:
+            if len(item.data) > self._max_bytes:
+                raise PictureTooLarge(
+                    f"the picture has {len(item.data):,} bytes, at most {self._max_bytes:,} are taken"
+                )
+            return item.data
+        if item.uri is None:
+            return None
+        async with self._fetches:
+            return await self._source.fetch(item.uri)
+
+    async def _known(self, ids: Sequence[str]) -> dict[str, StoredDocument]:
+        return {row.document.id: row for row in await self._table.get(ids) if row is not None} if ids else {}
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[Callable[[int, int], None]]:
+        began, counted = time.perf_counter(), (0, 0)
+
+        def done(items: int, size: int) -> None:
+            nonlocal counted
+            counted = (items, size)
+
+        yield done
+        self._observe(stage, *counted, time.perf_counter() - began)
+
+
+class BulkEncoding:
+    """Prepared documents to rows: all texts and all pictures of a batch travel together. One bad item fails alone."""
+
+    def __init__(
+        self,
+        encode_texts: Callable[[Sequence[str]], Awaitable[list[Embedding | ItemFailure]]],
+        encode_pixels: Callable[[Sequence[Pixels]], Awaitable[list[Embedding | ItemFailure]]],
+        *,
+        image_weight: float,
+    ) -> None:
+        self._encode_texts = encode_texts
+        self._encode_pixels = encode_pixels
+        self._image_weight = image_weight
+
+    async def encode(self, items: Sequence[Prepared]) -> list[Record | ItemFailure]:
+        """The row of each document, or its failure."""
+        texts = [item.plan.text for item in items if item.plan.text is not None]
+        pictures = [item.pixels for item in items if item.pixels is not None]
+        # One after the other: both would want the same cores, or the same GPU.
+        words = iter(await self._encode_texts(texts) if texts else [])
+        seen = iter(await self._encode_pixels(pictures) if pictures else [])
+        return [
+            self._record(
+                item,
+                next(words) if item.plan.text is not None else None,
+                next(seen) if item.pixels is not None else None,
+            )
+            for item in items
+        ]
+
+    def _record(
+        self, item: Prepared, words: Embedding | ItemFailure | None, seen: Embedding | ItemFailure | None
+    ) -> Record | ItemFailure:
+        try:
+            return record_of(
+                item.plan,
+                None if words is None else value_of(words),
+                None if seen is None else value_of(seen),
+                uri=item.uri,
+                picture_sha256=item.picture_sha256,
+                image_weight=self._image_weight,
+            )
+        except CrossmodalError as error:
+            return failure_of(error)
+
+
+async def _as_value(work: Awaitable[T]) -> T | ItemFailure:
+    try:
+        return await work
+    except CrossmodalError as error:
+        return failure_of(error)
