@@ -114,7 +114,7 @@ class Indexing(Protocol):
     async def prepare_table(self, encoder: EncoderCard, usual_texts: FloatMatrix | None = None) -> TableInfo:
         """Create the table for this encoder if there is none; FingerprintMismatch if it belongs to another.
 
-        `usual_texts`: vectors [n, dimension] of what stands in for texts while the table holds fewer than n.
+        `usual_texts`: vectors [n, dimension] of what stands in for texts while the table holds hardly any.
         """
         ...
 

@@ -1,8 +1,12 @@
 """What people usually type into a search for pictures: stands in for texts in the calibration of a table that holds hardly any.
 
 A query's score is told by how unrelated pairs of its kind score. Photographs alone say nothing of texts, so these, which have
-nothing in common, are what a text is compared with until the table has as many of its own.
+nothing in common, are what a text is compared with until the table has enough of its own.
 """
+
+# A table's own texts from which on they speak for themselves. Beside more of them, usual texts of another field than the table's
+# would make two heaps of texts, and the spread between the heaps would pass for that of texts.
+ENOUGH_TEXTS = 16
 
 USUAL_TEXTS = (
     "a dog running on a beach",

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from serve_app.core.failures import failure_of, value_of
-from serve_app.core.usual_texts import USUAL_TEXTS
+from serve_app.core.usual_texts import ENOUGH_TEXTS, USUAL_TEXTS
 from serve_app.errors import CrossmodalError, FingerprintMismatch
 from serve_app.ports import Indexing, PictureWork, Retrieval, TextEncoding
 from serve_app.types import EncoderCard, FloatMatrix, InlinePicture, Modality, PictureTask, Readiness, TableInfo
@@ -65,7 +65,7 @@ class StatusService:
                     "of different models: give both the same encoder section"
                 )
             info = await self._indexing.prepare_table(encoder)
-            if info.counts[Modality.TEXT] < len(USUAL_TEXTS):
+            if info.counts[Modality.TEXT] < ENOUGH_TEXTS:
                 await self._indexing.prepare_table(encoder, await self._usual_vectors(encoder))
             table = await self._retrieval.table_info()
         except CrossmodalError as error:

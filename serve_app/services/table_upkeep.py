@@ -17,6 +17,7 @@ import numpy as np
 
 from serve_app.core.index_policy import IndexStep, compaction_wait_s
 from serve_app.core.ranking import estimate_calibration, needs_calibration
+from serve_app.core.usual_texts import ENOUGH_TEXTS
 from serve_app.errors import CrossmodalError
 from serve_app.ports import MaintainedTable
 from serve_app.services.index_keeper import IndexKeeper
@@ -51,7 +52,7 @@ class TableUpkeep:
         self._calibration_sample = calibration_sample
         self._calibration_growth = calibration_growth
         self._keeper = keeper
-        self.usual_texts: FloatMatrix | None = None  # stand in for texts while the table holds fewer
+        self.usual_texts: FloatMatrix | None = None  # stand in for texts while the table has hardly any
         self._counts: Mapping[Modality, int] = {}  # when it was last looked
         self._written: Counter[Modality] = Counter()  # since then
         # Since the last compaction. A start is as good as that many: what was declared anew waits for it.
@@ -124,7 +125,7 @@ class TableUpkeep:
         )
         if unknown_texts or needs_calibration(present, self._counts, self._calibration_growth):
             samples = {each: await self._table.sample(each, self._calibration_sample) for each in Modality}
-            if self.usual_texts is not None and len(samples[Modality.TEXT]) < len(self.usual_texts):
+            if self.usual_texts is not None and len(samples[Modality.TEXT]) < ENOUGH_TEXTS:
                 texts = samples[Modality.TEXT].reshape(-1, self.usual_texts.shape[1])
                 samples[Modality.TEXT] = np.concatenate([texts, self.usual_texts])
             await self._table.store_calibration(estimate_calibration(samples, self._counts, present.version + 1))

@@ -1,4 +1,7 @@
-from serve_app.core.usual_texts import USUAL_TEXTS
+import numpy as np
+
+from serve_app.core.ranking import PRIOR_ROWS
+from serve_app.core.usual_texts import ENOUGH_TEXTS, USUAL_TEXTS
 from serve_app.services.status import PROBE_TEXT
 from serve_app.types import DocumentInput, Modality
 from tests.fakes.parts import OTHER_CARD, FakeTextEncoding, picture_of
@@ -23,10 +26,20 @@ async def test_a_table_of_pictures_alone_is_calibrated_for_queries_in_words(syst
 
 
 async def test_a_table_with_texts_enough_needs_no_usual_ones(system: System) -> None:
-    await system.documents.add([DocumentInput(text=f"text {number}") for number in range(len(USUAL_TEXTS))])
+    await system.documents.add([DocumentInput(text=f"text {number}") for number in range(ENOUGH_TEXTS)])
     system.texts.encoded.clear()
     await system.status.readiness()
     assert system.texts.encoded == [PROBE_TEXT]
+
+
+async def test_usual_texts_step_back_where_a_table_has_enough_of_its_own(system: System) -> None:
+    await system.documents.add([DocumentInput(picture=picture_of(name)) for name in ("red boat", "cat")])
+    await system.status.readiness()  # brings the usual texts
+    own = await system.documents.add([DocumentInput(text=f"text {number}") for number in range(ENOUGH_TEXTS)])
+    await system.indexing.settled()
+    vectors = await system.table.sample(Modality.TEXT, len(own))
+    mean = (await system.table.calibration()).means[Modality.TEXT]
+    np.testing.assert_allclose(mean, vectors.sum(axis=0) / (len(own) + PRIOR_ROWS), atol=1e-6)
 
 
 async def test_a_table_of_another_encoder_is_a_reason_that_names_both_and_the_way_out(system: System) -> None:
