@@ -18,7 +18,8 @@ from serve_app.errors import InvalidConfig
 PROFILES = Path(__file__).parent
 PREFIX = "CROSSMODAL_"
 # Not settings: they say where things are, and which profile a command takes by default.
-RESERVED = frozenset({"CROSSMODAL_HOME", "CROSSMODAL_PROFILE", "CROSSMODAL_URL"})
+CARRIED = "CROSSMODAL_CONFIG"
+RESERVED = frozenset({"CROSSMODAL_HOME", "CROSSMODAL_PROFILE", "CROSSMODAL_URL", CARRIED})
 
 
 def load_config(
@@ -38,6 +39,17 @@ def load_config(
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise InvalidConfig(f"the configuration {profile!r} is wrong: {wrong}") from error
     return _absolute(config, Path(environment.get("CROSSMODAL_HOME") or Path.cwd()))
+
+
+def carried(config: AppConfig) -> dict[str, str]:
+    """The environment variable by which `carried_config` has all of it again, where no file of this machine is read."""
+    return {CARRIED: config.model_dump_json()}
+
+
+def carried_config(environment: Mapping[str, str] | None = None) -> AppConfig | None:
+    """The configuration that a job was submitted with; None in a process that was given none."""
+    content = (os.environ if environment is None else environment).get(CARRIED)
+    return AppConfig.model_validate_json(content) if content else None
 
 
 def default_profile() -> str | None:

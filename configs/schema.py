@@ -364,6 +364,16 @@ class CallConfig(Section):
     retry_for_s: float = Field(default=45.0, ge=0, description="A call to a replica that died is repeated for so long.")
 
 
+class JobConfig(Section):
+    """Bulk work (docs/bulk.md)."""
+
+    address: str = Field(
+        default="http://127.0.0.1:8265",
+        description="Of the dashboard of the Ray cluster that takes jobs, where neither `--address` nor `RAY_ADDRESS` says "
+        "another.",
+    )
+
+
 class AppConfig(Section):
     """Everything. A profile in configs/*.yaml sets what differs from these defaults."""
 
@@ -377,6 +387,7 @@ class AppConfig(Section):
     search: SearchConfig = SearchConfig()
     http: HttpConfig = HttpConfig()
     calls: CallConfig = CallConfig()
+    jobs: JobConfig = JobConfig()
 
 
 class GraphArgs(Section):

@@ -36,7 +36,8 @@ CrossmodalError
 │   ├── Overloaded · DeadlineExceeded
 │   ├── NotReady
 │   ├── StaleTable                 no version of the table is as new as the one asked for
-│   └── StorageUnavailable
+│   ├── StorageUnavailable
+│   └── ClusterUnavailable         no Ray cluster answers that could take a job
 ├── FingerprintMismatch            the table was built with another encoder
 ├── ModelUnavailable               weights missing, damaged or not those asked for
 ├── InvalidConfig
@@ -238,6 +239,10 @@ class StaleTable(Unavailable):
 
 class StorageUnavailable(Unavailable):
     code = "storage_unavailable"
+
+
+class ClusterUnavailable(Unavailable):
+    code = "cluster_unavailable"
 
 
 class FingerprintMismatch(CrossmodalError):

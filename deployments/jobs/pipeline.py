@@ -195,7 +195,7 @@ def _translated(error: BaseException) -> CrossmodalError:
         if isinstance(seen, CrossmodalError):
             return seen
         seen = getattr(seen, "cause", None) or seen.__cause__
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | SystemExit):
         return JobFailed("it was interrupted; the same --job-id goes on where it stopped")
     log.error("the job broke off", exc_info=error)
     lines = str(error).strip().splitlines() or [type(error).__name__]

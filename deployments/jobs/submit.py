@@ -1,78 +1,172 @@
 """Submits a job to a running cluster and follows it: `python -m deployments.jobs.submit ingest --job-id holiday s3://...`.
 
-Ray refuses a submission id twice, and does not run a job again that was killed. So each attempt is a submission of its own,
-`<job id>-<number>`; what the attempts share lies on the table's storage, under the job's id.
+The code and the configuration of here travel along, so the job does what `--local` would do; sources, table and pictures are
+reached by their addresses. Ray refuses a submission id twice, and does not run a job again that was killed. So each attempt
+is a submission of its own, `<job id>-<number>`; what the attempts share lies on the table's storage, under the job's id.
 """
 
+import asyncio
+import logging
 import shlex
 import sys
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ray.job_submission import JobStatus, JobSubmissionClient
+import aiohttp
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
+from configs.load import carried
+from configs.schema import AppConfig
+from deployments.jobs.ingest import service_configuration
 from serve_app.cli.common import failure, stderr, stdout
-from serve_app.errors import CrossmodalError, StorageUnavailable
+from serve_app.errors import ClusterUnavailable, CrossmodalError, InvalidRequest
 
-ADDRESS = "http://127.0.0.1:8265"
-POLL_S = 1.0
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("serve_app", "deployments", "configs")
+JOB = "crossmodal_job"
+AGAIN_S = 1.0
 
 
-def submit(kind: str, arguments: Sequence[str]) -> int:
-    """Run `python -m deployments.jobs.<kind>` there, show its output, and return the status for a shell."""
-    address, rest = _address(list(arguments))
-    if "--job-id" not in rest:
-        rest = ["--job-id", f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}", *rest]
-    job_id = rest[rest.index("--job-id") + 1]
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One submission of a job. `arguments`: those of the job, without what was meant for the submission."""
+
+    kind: str
+    job_id: str
+    address: str
+    config: AppConfig
+    arguments: tuple[str, ...]
+
+    @classmethod
+    def of(cls, kind: str, arguments: Sequence[str]) -> "Attempt":
+        """Read from a command line. Raises InvalidConfig."""
+        rest = list(arguments)
+        taken = {name: _take(rest, name) for name in ("--address", "--config", "--profile", "--job-id")}
+        file = taken["--config"]
+        config = service_configuration(Path(file) if file else None, taken["--profile"])
+        return cls(
+            kind=kind,
+            job_id=taken["--job-id"] or f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}",
+            address=taken["--address"] or config.jobs.address,
+            config=config,
+            arguments=tuple(rest),
+        )
+
+    @property
+    def entrypoint(self) -> str:
+        """A line for the shell of the head node, whose `python` need not be the one that Ray was started with."""
+        python = "python"
+        if sys.prefix != sys.base_prefix:
+            # On this machine, or on others made like it, the environment that submits is the one to run in.
+            python = f"$(command -v {shlex.quote(sys.executable)} || echo python)"
+        return f"{python} -m deployments.jobs.{self.kind} " + shlex.join(["--job-id", self.job_id, *self.arguments])
+
+
+def submit(attempt: Attempt) -> int:
+    """Start the job, unless it runs already; show its output, and return the status for a shell."""
+    client = connect(attempt.address)
+    earlier = [each for each in client.list_jobs() if each.metadata and each.metadata.get(JOB) == attempt.job_id]
+    running = [each.submission_id for each in earlier if not each.status.is_terminal()]
+    if running and running[0]:
+        submission = running[0]
+        stderr().print(f"{submission} runs already on {attempt.address}: following it", markup=False, soft_wrap=True)
+    else:
+        submission = _start(client, attempt, _next_number(earlier))
+        stderr().print(f"submitted {submission} to {attempt.address}", markup=False, soft_wrap=True)
     try:
-        client = JobSubmissionClient(address)
-        attempts = [each.submission_id or "" for each in client.list_jobs()]
-    except (ConnectionError, RuntimeError) as error:
-        raise StorageUnavailable(
-            f"no Ray cluster answers at {address}; name one with --address, or use --local"
-        ) from error
-    number = 1 + sum(each.startswith(f"{job_id}-") for each in attempts)
-    submission = client.submit_job(
-        entrypoint=shlex.join(["python", "-m", f"deployments.jobs.{kind}", *rest]),
-        submission_id=f"{job_id}-{number}",
-        # The code that submits is the code that runs. Models and tables are reached by URI, not carried along.
-        runtime_env={"working_dir": str(Path(__file__).parents[2]), "excludes": ["/var/", "/.venv/", "/.git/"]},
-        metadata={"crossmodal_job": job_id},
-    )
-    stderr().print(f"submitted {submission} to {address}", markup=False, soft_wrap=True)
-    return _follow(client, submission)
-
-
-def _follow(client: JobSubmissionClient, submission: str) -> int:
-    shown = 0
-    try:
-        while True:
-            status = client.get_job_status(submission)
-            output = client.get_job_logs(submission)
-            stdout().print(output[shown:], end="", markup=False, highlight=False, soft_wrap=True)
-            shown = len(output)
-            if status.is_terminal():
-                return 0 if status is JobStatus.SUCCEEDED else 1
-            time.sleep(POLL_S)
+        return asyncio.run(_follow(client, submission))
     except KeyboardInterrupt:
-        stderr().print(f"it goes on without you: ray job logs --follow {submission}", markup=False)
+        stderr().print(
+            f"the job {attempt.job_id} goes on without you: the same command with --job-id {attempt.job_id} follows it "
+            f"again, and `ray job stop --address {attempt.address} {submission}` ends it",
+            markup=False,
+            soft_wrap=True,
+        )
         return 130
 
 
-def _address(arguments: list[str]) -> tuple[str, list[str]]:
-    """That of the dashboard, and the arguments without it: the job itself is in the cluster already."""
-    if "--address" not in arguments:
-        return ADDRESS, arguments
-    at = arguments.index("--address")
-    return arguments[at + 1], arguments[:at] + arguments[at + 2 :]
+def connect(address: str) -> JobSubmissionClient:
+    """Raises ClusterUnavailable with a sentence."""
+    # As `ray start` and `ray.init` do by themselves: a token that lies there is used.
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    try:
+        return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise ClusterUnavailable(
+            f"the Ray cluster at {address} wants a token: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, to that of the cluster"
+        ) from error
+    except (ConnectionError, RuntimeError, OSError) as error:
+        raise ClusterUnavailable(
+            f"no Ray cluster answers at {address}; name the address of its dashboard with --address, or use --local"
+        ) from error
+
+
+def _start(client: JobSubmissionClient, attempt: Attempt, number: int) -> str:
+    submission = f"{attempt.job_id}-{number}"
+    try:
+        return client.submit_job(
+            entrypoint=attempt.entrypoint,
+            submission_id=submission,
+            runtime_env={
+                "py_modules": [str(ROOT / package) for package in PACKAGES],
+                "excludes": ["__pycache__/"],
+                "env_vars": carried(attempt.config),
+            },
+            metadata={JOB: attempt.job_id},
+        )
+    except RuntimeError as error:
+        raise InvalidRequest(f"the cluster did not take the job: {str(error).splitlines()[0][:300]}") from error
+
+
+def _next_number(earlier: Sequence[JobDetails]) -> int:
+    return 1 + max((int((each.submission_id or "-0").rpartition("-")[2]) for each in earlier), default=0)
+
+
+async def _follow(client: JobSubmissionClient, submission: str) -> int:
+    shown = 0
+    while True:
+        passed = 0
+        try:
+            async for chunk in client.tail_job_logs(submission):
+                # A connection that was made again tells everything from the beginning.
+                fresh = chunk[max(0, shown - passed) :]
+                passed += len(chunk)
+                shown = max(shown, passed)
+                stdout().print(fresh, end="", markup=False, highlight=False, soft_wrap=True)
+        except (RuntimeError, aiohttp.ClientError):
+            stderr().print("the connection to the cluster broke; trying again", markup=False)
+        status = await asyncio.to_thread(client.get_job_info, submission)
+        if status.status.is_terminal():
+            if status.status is not JobStatus.SUCCEEDED and not shown:
+                # It never came to run: only Ray knows why.
+                stderr().print(status.message or status.status.value, markup=False, soft_wrap=True)
+            return 0 if status.status is JobStatus.SUCCEEDED else 1
+        await asyncio.sleep(AGAIN_S)
+
+
+def _take(arguments: list[str], name: str) -> str | None:
+    """Remove an option from a command line, as `--name value` or `--name=value`, and return its value."""
+    for at, argument in enumerate(arguments):
+        if argument == name and at + 1 < len(arguments):
+            del arguments[at]
+            return arguments.pop(at)
+        if argument.startswith(f"{name}="):
+            return arguments.pop(at).partition("=")[2]
+        if argument == "--":
+            return None
+    return None
 
 
 def main() -> int:
     """Command line."""
+    # What Ray packs, and that the cluster has a token, are no news.
+    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        return submit(sys.argv[1], sys.argv[2:])
+        return submit(Attempt.of(sys.argv[1], sys.argv[2:]))
     except CrossmodalError as error:
         stderr().print(failure(error), soft_wrap=True)
         return 1

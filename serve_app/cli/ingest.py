@@ -3,10 +3,12 @@
 The job itself is `python -m deployments.jobs.ingest` with the same arguments; here a child process runs it, or submits it.
 """
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -115,7 +117,8 @@ def ingest_command(run: Callable[[IngestArguments], None]) -> Callable[..., None
             bool, typer.Option("--local", help="Run here, in a Ray of its own; needs no cluster.")
         ] = False,
         address: Annotated[
-            str | None, typer.Option("--address", help="Of the cluster; by default RAY_ADDRESS, else this machine's.")
+            str | None,
+            typer.Option("--address", help="Of the cluster's dashboard; by default RAY_ADDRESS, else jobs.address."),
         ] = None,
         json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
     ) -> None:
@@ -152,10 +155,30 @@ def ingest_command(run: Callable[[IngestArguments], None]) -> Callable[..., None
 def launch(arguments: IngestArguments) -> None:
     """Run or submit the job in a child process: this one knows no Ray."""
     module = ["deployments.jobs.ingest"] if arguments.local else ["deployments.jobs.submit", "ingest"]
-    # The arguments are those of this user on this machine; no shell reads them.
-    status = subprocess.run([sys.executable, "-m", *module, *arguments.argv()], check=False).returncode  # noqa: S603
+    # Ctrl-C reaches the child too, which knows what to do; this process waits for what it says.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        # The arguments are those of this user on this machine; no shell reads them.
+        status = subprocess.run([sys.executable, "-m", *module, *anchored(arguments).argv()], check=False).returncode  # noqa: S603
+    finally:
+        signal.signal(signal.SIGINT, before)
     if status:
         raise typer.Exit(status)
+
+
+def anchored(arguments: IngestArguments) -> IngestArguments:
+    """With full paths: the job runs in another folder, and a job that goes on knows its items by their paths."""
+
+    def full(location: str) -> str:
+        return location if "://" in location else os.path.abspath(location)
+
+    return replace(
+        arguments,
+        sources=tuple(map(full, arguments.sources)),
+        base_uri=arguments.base_uri and full(arguments.base_uri),
+        config=arguments.config and arguments.config.absolute(),
+        failures=arguments.failures and arguments.failures.absolute(),
+    )
 
 
 ingest = ingest_command(launch)

@@ -78,6 +78,8 @@ def bottleneck(state: JobState) -> str | None:
 
 def progress_line(state: JobState) -> str:
     """One line for a log."""
+    if not state.stages and state.skipped == 0:
+        return f"starting, {state.startup_s:.0f} s so far"
     slowest = bottleneck(state)
     return (
         f"{state.stored:,} stored, {state.unchanged:,} unchanged, {state.failed:,} failed, "

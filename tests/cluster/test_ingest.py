@@ -2,6 +2,9 @@
 
 import asyncio
 import io
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +23,7 @@ from serve_app.cli.ingest import IngestArguments
 from serve_app.demo.corpus import demo_pictures
 from serve_app.errors import JobFailed
 from serve_app.types import JobState, JobStatus, Modality
+from tests.cluster.conftest import free_port
 
 pytestmark = pytest.mark.cluster
 
@@ -48,29 +52,48 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def order(folder: Path) -> Iterator[JobOrder]:
+def dashboard() -> Iterator[str]:
+    """The address of a Ray cluster that takes jobs, to which this process is connected."""
+    port = free_port()
+    # Paths of its sockets have to be short.
+    with tempfile.TemporaryDirectory(prefix="cm-", ignore_cleanup_errors=True) as short:
+        context = ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=True,
+            dashboard_port=port,
+            log_to_driver=False,
+            logging_level="WARNING",
+            _temp_dir=short,
+        )
+        # As `ray start` does: there may be other clusters on this machine, and a job is to find this one.
+        (Path(short) / "ray_current_cluster").write_text(context.address_info["gcs_address"], encoding="utf-8")
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def order(folder: Path, dashboard: str) -> JobOrder:
     file = folder / "serve.yaml"
     overrides = {"table": {"uri": str(folder / "table")}, "storage": {"uri": str(folder / "kept")}}
     application = {"import_path": "deployments.graph:build", "args": {"profile": "demo", "overrides": overrides}}
     file.write_text(yaml.safe_dump({"applications": [{"name": "a", **application}]}), encoding="utf-8")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="WARNING")
-    try:
-        config = configuration(IngestArguments((), config=file))
-        yield JobOrder(
-            kind="ingest",
-            job_id="first",
-            config=config,
-            share=1.0,
-            beside=None,
-            copies=True,
-            roots=(str(folder / "sources"),),
-            max_failures=None,
-            commit_rows=16,
-            encoders=1,
-            preparers=1,
-        )
-    finally:
-        ray.shutdown()
+    config = configuration(IngestArguments((), config=file))
+    return JobOrder(
+        kind="ingest",
+        job_id="first",
+        config=config,
+        share=1.0,
+        beside=None,
+        copies=True,
+        roots=(str(folder / "sources"),),
+        max_failures=None,
+        commit_rows=16,
+        encoders=1,
+        preparers=1,
+    )
 
 
 def run(order: JobOrder, *sources: Path, **changes: object) -> JobState:
@@ -105,9 +128,27 @@ def test_what_is_good_is_stored_and_what_is_broken_is_told(order: JobOrder, fold
     assert counts(order)[Modality.IMAGE] == GOOD
 
 
-def test_the_same_again_is_unchanged_and_a_finished_job_stays_as_it_was(order: JobOrder, folder: Path) -> None:
-    again = run(order, folder / "sources" / "pictures", job_id="second")
+def test_the_same_again_submitted_is_followed_to_its_end_and_changes_nothing(
+    order: JobOrder, folder: Path, dashboard: str
+) -> None:
+    command = [
+        Path(sys.executable).with_name("crossmodal"),
+        "ingest",
+        "--address",
+        dashboard,
+        "--job-id",
+        "second",
+        "--copy",
+    ]
+    where = ["--config", str(folder / "serve.yaml"), "--encoders", "1", str(folder / "sources" / "pictures")]
+    done = subprocess.run([*command, *where], cwd=folder, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "submitted second-1" in done.stderr
+    assert f"stored 0, unchanged {GOOD}, failed 4" in done.stdout
+    again = Ledger(order.config.table, "second").state()
+    assert again is not None
     assert (again.status, again.stored, again.unchanged, again.encoded) == (JobStatus.FINISHED, 0, GOOD, 0)
+    # A job that has finished stays as it was.
     assert run(order, folder / "sources" / "pictures").attempt == 1
     assert counts(order)[Modality.IMAGE] == GOOD
 

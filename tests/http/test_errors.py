@@ -36,6 +36,7 @@ STATUSES = {
     "not_ready": 503,
     "stale_table": 503,
     "storage_unavailable": 503,
+    "cluster_unavailable": 503,
     "fingerprint_mismatch": 503,
     "model_unavailable": 503,
     "deadline_exceeded": 504,

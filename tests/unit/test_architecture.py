@@ -86,6 +86,7 @@ MAY_IMPORT = {
     "deployments": ("deployments", "serve_app", "configs.schema"),
     "deployments.graph": ("deployments", "configs"),
     "deployments.jobs.ingest": ("deployments", "serve_app", "configs"),
+    "deployments.jobs.submit": ("deployments", "serve_app", "configs"),
 }
 # Libraries that are imported in one place each.
 ONLY_IN = {

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from configs.load import PROFILES, load_config
+from configs.load import PROFILES, carried, carried_config, load_config
 from configs.schema import AppConfig, GraphArgs
 from serve_app.errors import InvalidConfig
 
@@ -100,3 +100,10 @@ def test_gpus_are_a_matter_of_configuration_alone() -> None:
 def test_exact_to_openclip_and_fast_decoding_are_not_promised_together() -> None:
     with pytest.raises(InvalidConfig, match="decode: fast"):
         load_config("demo", {"pictures": {"exact": "openclip", "decode": "fast"}}, {})
+
+
+@pytest.mark.parametrize("profile", sorted(path.stem for path in PROFILES.glob("*.yaml")))
+def test_a_configuration_that_is_carried_elsewhere_arrives_whole(profile: str) -> None:
+    config = load_config(profile, {"table": {"uri": "s3://b/t"}, "storage": {"options": {"region": "é"}}}, {})
+    assert carried_config(carried(config)) == config
+    assert carried_config({}) is None

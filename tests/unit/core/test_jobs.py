@@ -29,7 +29,7 @@ def test_the_bottleneck_is_the_stage_whose_workers_rest_least() -> None:
 def test_before_anything_was_done_nothing_holds_it_up() -> None:
     begun = replace(STATE, running_s=0.0, stages={})
     assert (bottleneck(begun), items_per_s(begun)) == (None, 0.0)
-    assert progress_line(begun) == "900 stored, 0 unchanged, 100 failed, 0.0 items/s"
+    assert progress_line(replace(begun, startup_s=12.3)) == "starting, 12 s so far"
 
 
 def test_a_job_that_says_nothing_any_more_is_lost_and_an_ended_one_is_not() -> None:
