@@ -8,12 +8,14 @@ from starlette.applications import Starlette
 
 from configs.schema import AppConfig
 from deployments.declared import declared_fields
+from deployments.encoders import EncodersBeside
 from deployments.remote import RemoteIndexer, RemotePreprocessor, RemoteRetriever, RemoteTextEncoder
 from serve_app.http.app import create_app
 from serve_app.http.limits import HttpLimits
 from serve_app.services.classify import ClassifyService
 from serve_app.services.documents import DocumentService
 from serve_app.services.embeddings import EmbeddingService
+from serve_app.services.encoders import EncoderSet, EncodersInService, FollowingPictures, FollowingTexts
 from serve_app.services.keeping import KeepingService
 from serve_app.services.query_cache import CachedTextEncoding
 from serve_app.services.search import SearchService
@@ -30,50 +32,61 @@ class Gateway:
         indexer: DeploymentHandle[Any],
     ) -> None:
         self._config = config
-        self._texts = RemoteTextEncoder(text_encoder, config.calls)
-        self._pictures = RemotePreprocessor(preprocessor, config.calls)
         self._retrieval = RemoteRetriever(retriever, config.calls)
         self._indexing = RemoteIndexer(indexer, config.calls)
-        # What people ask repeats; what they store does not, and would only push the queries out.
-        self._asked_texts = CachedTextEncoding(
-            self._texts,
-            max_texts=config.search.cached_queries,
-            hits=Counter("crossmodal_query_cache_hits", "Texts whose vector was known or under way."),
-            misses=Counter("crossmodal_query_cache_misses", "Texts that were sent to the TextEncoder."),
+        hits = Counter("crossmodal_query_cache_hits", "Texts whose vector was known or under way.")
+        misses = Counter("crossmodal_query_cache_misses", "Texts that were sent to the TextEncoder.")
+        texts, cached = RemoteTextEncoder(text_encoder, config.calls), config.search.cached_queries
+        home = EncoderSet(
+            texts,
+            # What people ask repeats; what they store does not, and would only push the queries out.
+            CachedTextEncoding(texts, max_texts=cached, hits=hits, misses=misses),
+            RemotePreprocessor(preprocessor, config.calls),
+        )
+        self._encoders = EncodersInService(
+            home,
+            self._retrieval.table_info,
+            EncodersBeside(config.calls, cached_queries=cached, hits=hits, misses=misses).find,
+            look_every_s=config.http.readiness_cache_s,
         )
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """Serve's hook: called on the replica, after the constructor."""
-        config = self._config
-        embeddings = EmbeddingService(self._asked_texts, self._pictures, max_characters=config.text.max_characters)
+        config, encoders = self._config, self._encoders
+        texts, asked = FollowingTexts(encoders, asked=False), FollowingTexts(encoders, asked=True)
+        pictures = FollowingPictures(encoders)
+        embeddings = EmbeddingService(asked, pictures, max_characters=config.text.max_characters, encoders=encoders)
         return create_app(
             search=SearchService(
-                self._asked_texts,
-                self._pictures,
+                asked,
+                pictures,
                 self._retrieval,
                 max_characters=config.text.max_characters,
                 max_limit=config.search.max_limit,
                 max_window=config.search.max_window,
                 fields=declared_fields(config.table),
+                encoders=encoders,
             ),
             documents=DocumentService(
-                self._texts,
-                self._pictures,
+                texts,
+                pictures,
                 self._retrieval,
                 self._indexing,
                 max_characters=config.text.max_characters,
                 image_weight=config.search.image_weight,
                 frame_px=config.videos.frame_px,
                 fields=declared_fields(config.table),
+                encoders=encoders,
             ),
             embeddings=embeddings,
             classify=ClassifyService(embeddings, max_prompts=config.http.max_embeddings),
             status=StatusService(
-                self._texts,
-                self._pictures,
+                texts,
+                pictures,
                 self._retrieval,
                 self._indexing,
                 cache_s=config.http.readiness_cache_s,
+                encoders=encoders,
             ),
             keeping=KeepingService(self._indexing),
             limits=HttpLimits(

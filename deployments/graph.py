@@ -8,6 +8,7 @@ from ray.serve import Application
 
 from configs.load import load_config
 from configs.schema import GraphArgs
+from deployments.encoders import encoders_of
 from deployments.gateway import Gateway
 from deployments.image_encoder import ImageEncoder
 from deployments.indexer import Indexer
@@ -36,3 +37,14 @@ def build(args: GraphArgs) -> Application:
     retriever = deployment(Retriever).bind(config.table, config.search)
     indexer = deployment(Indexer).bind(config.table, config.search, config.full_text, config.storage)
     return deployment(serve.ingress()(Gateway)).bind(config, text_encoder, preprocessor, retriever, indexer)
+
+
+def build_encoders(args: GraphArgs) -> Application:
+    """Encoders of another model beside a graph, which uses them once a table of theirs is in service:
+
+    TextEncoder    Preprocessor ──► ImageEncoder
+
+    Its name in the Serve file begins with `encoders`, and its route_prefix is null. The profile is the graph's own, and only
+    its encoder differs.
+    """
+    return encoders_of(load_config(args.profile, args.overrides), {})

@@ -12,7 +12,7 @@ from serve_app.core.ids import check_document_id, content_sha256, document_id
 from serve_app.core.records import metadata_to_json
 from serve_app.core.texts import check_text
 from serve_app.core.vectors import fuse
-from serve_app.errors import InternalError, InvalidRequest
+from serve_app.errors import FingerprintMismatch, InternalError, InvalidRequest
 from serve_app.types import Embedding, FieldSpec, FieldValue, Modality, Record, StoredDocument
 
 
@@ -92,6 +92,10 @@ def record_of(
     embedding = words or seen
     if embedding is None:
         raise InternalError("a document without content was planned")
+    if words and seen and words.fingerprint != seen.fingerprint:
+        raise FingerprintMismatch(
+            f"the text came from the encoder {words.fingerprint[:12]}, the picture from {seen.fingerprint[:12]}"
+        )
     return Record(
         id=plan.id,
         modality=plan.modality,

@@ -12,9 +12,11 @@ from serve_app.core.planning import DocumentPlan, plan_document, record_of, reco
 from serve_app.errors import (
     CrossmodalError,
     DocumentNotFound,
+    FingerprintMismatch,
     PictureNotFound,
 )
 from serve_app.ports import Indexing, PictureWork, Retrieval, TextEncoding
+from serve_app.services.encoders import Following, OneSet, across_switches
 from serve_app.services.videos import VideoService
 from serve_app.types import (
     DeletedRows,
@@ -62,7 +64,9 @@ class DocumentService:
         image_weight: float,
         fields: Mapping[str, FieldSpec] = MappingProxyType({}),
         frame_px: int = 640,
+        encoders: Following | None = None,
     ) -> None:
+        self._encoders = encoders or OneSet()
         self._videos = VideoService(
             pictures, retrieval, indexing, max_characters=max_characters, frame_px=frame_px, fields=fields
         )
@@ -77,7 +81,11 @@ class DocumentService:
 
     async def add(self, documents: Sequence[DocumentInput]) -> list[UpsertOutcome | ItemFailure]:
         """Store or replace; answered after the commit, in the order given."""
-        await self._prepare()
+        for prepared in await across_switches(self._encoders, [len(documents)], self._prepare):
+            value_of(prepared)
+        return await across_switches(self._encoders, documents, self._add)
+
+    async def _add(self, documents: Sequence[DocumentInput]) -> list[UpsertOutcome | ItemFailure]:
         plain = iter(await self._add_plain([each for each in documents if each.video is None]))
         videos = iter(await self._videos.add([each for each in documents if each.video is not None]))
         return [next(plain if each.video is None else videos) for each in documents]
@@ -159,10 +167,15 @@ class DocumentService:
         """A small JPEG of the picture, of a frame its own. Raises PictureNotFound."""
         return await self._pictures.thumbnail(document.thumbnail_uri or _uri_of(document), size_px)
 
-    async def _prepare(self) -> None:
+    async def _prepare(self, requests: Sequence[int]) -> Sequence[int | ItemFailure]:
+        """Of the table, once; the failure where it belongs to another encoder."""
         if not self._prepared:
-            await self._indexing.prepare_table(await self._texts.describe())
+            try:
+                await self._indexing.prepare_table(await self._texts.describe())
+            except FingerprintMismatch as error:
+                return [failure_of(error)] * len(requests)
             self._prepared = True
+        return requests
 
     async def _plan(self, documents: Sequence[DocumentInput]) -> list[_Plan | ItemFailure]:
         """Check each document, find its id, and look up whether its content is there already."""
@@ -237,16 +250,16 @@ class DocumentService:
         try:
             words = None if text is None else value_of(text)
             seen = None if picture is None else value_of(picture)
+            record = record_of(
+                plan.planned,
+                words,
+                seen.embedding if seen else None,
+                uri=seen.uri if seen else None,
+                picture_sha256=seen.content_sha256 if seen else None,
+                image_weight=self._image_weight,
+            )
         except CrossmodalError as error:
             return failure_of(error)
-        record = record_of(
-            plan.planned,
-            words,
-            seen.embedding if seen else None,
-            uri=seen.uri if seen else None,
-            picture_sha256=seen.content_sha256 if seen else None,
-            image_weight=self._image_weight,
-        )
         return record, bool(words and words.truncated)
 
 

@@ -3,17 +3,21 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 
-from serve_app.core.failures import failure_of
+from serve_app.core.failures import failure_of, value_of
 from serve_app.core.texts import check_text
 from serve_app.errors import CrossmodalError, FingerprintMismatch, InvalidRequest, ModelNotFound
 from serve_app.ports import PictureWork, TextEncoding
+from serve_app.services.encoders import Following, OneSet, across_switches
 from serve_app.types import EmbeddedPicture, Embedding, EncoderCard, ItemFailure, Picture, PictureTask
 
 
 class EmbeddingService:
     """Embeds what it is given, in order; one bad item fails alone."""
 
-    def __init__(self, texts: TextEncoding, pictures: PictureWork, *, max_characters: int) -> None:
+    def __init__(
+        self, texts: TextEncoding, pictures: PictureWork, *, max_characters: int, encoders: Following | None = None
+    ) -> None:
+        self._encoders = encoders or OneSet()
         self._texts = texts
         self._pictures = pictures
         self._max_characters = max_characters
@@ -38,7 +42,17 @@ class EmbeddingService:
 
         Raises Unavailable, and FingerprintMismatch if the text encoder and the image encoder are of different models.
         """
-        checked = self.check(items)
+        return value_of((await across_switches(self._encoders, [self.check(items)], self._embed))[0])
+
+    async def _embed(
+        self, lists: Sequence[list[str | Picture | ItemFailure]]
+    ) -> list[list[Embedding | ItemFailure] | ItemFailure]:
+        try:
+            return [await self._embed_list(checked) for checked in lists]
+        except FingerprintMismatch as error:
+            return [failure_of(error)] * len(lists)
+
+    async def _embed_list(self, checked: Sequence[str | Picture | ItemFailure]) -> list[Embedding | ItemFailure]:
         texts = [item for item in checked if isinstance(item, str)]
         tasks = [PictureTask(item) for item in checked if not isinstance(item, str | ItemFailure)]
         of_texts, of_pictures = await asyncio.gather(

@@ -15,8 +15,9 @@ from serve_app.core.filters import check_filter
 from serve_app.core.ranking import compose
 from serve_app.core.texts import check_text
 from serve_app.core.vectors import unit
-from serve_app.errors import CrossmodalError, DocumentNotFound, InvalidRequest, InvalidVector
+from serve_app.errors import CrossmodalError, DocumentNotFound, FingerprintMismatch, InvalidRequest, InvalidVector
 from serve_app.ports import PictureWork, Retrieval, TextEncoding
+from serve_app.services.encoders import Following, OneSet, across_switches
 from serve_app.types import (
     ComposedQuery,
     DocumentQuery,
@@ -69,7 +70,9 @@ class SearchService:
         max_window: int = 800,
         max_parts: int = 16,
         fields: Mapping[str, FieldSpec] = MappingProxyType({}),
+        encoders: Following | None = None,
     ) -> None:
+        self._encoders = encoders or OneSet()
         self._texts = texts
         self._pictures = pictures
         self._retrieval = retrieval
@@ -78,7 +81,6 @@ class SearchService:
         self._max_window = max_window
         self._max_parts = max_parts
         self._fields = fields
-        self._card: EncoderCard | None = None
 
     async def search(self, request: SearchRequest) -> SearchAnswer:
         """The best documents, best first. Raises InvalidRequest and its children, NotFound and its children, Unavailable."""
@@ -86,6 +88,10 @@ class SearchService:
 
     async def search_many(self, requests: Sequence[SearchRequest]) -> list[SearchAnswer | ItemFailure]:
         """An answer, or a failure, for each request; one call of each part of the system for all of them."""
+        # The past does not follow: a snapshot belongs to one encoder for good.
+        return await across_switches(self._encoders, requests, self._search_once, lambda asked: asked.as_of is None)
+
+    async def _search_once(self, requests: Sequence[SearchRequest]) -> list[SearchAnswer | ItemFailure]:
         began = time.perf_counter()
         checked = [_attempt(lambda request=request: self._checked(request)) for request in requests]  # type: ignore[misc]
         # Documents that ask must be as new as the newest write that a request has to see.
@@ -223,9 +229,7 @@ class SearchService:
         }
 
     async def _encoder(self) -> EncoderCard:
-        if self._card is None:
-            self._card = await self._texts.describe()
-        return self._card
+        return await self._texts.describe()
 
 
 def _attempt(work: Callable[[], T]) -> T | ItemFailure:
@@ -256,7 +260,7 @@ def _of_vector(query: RawVectorQuery, card: EncoderCard) -> _Question:
 
 def _composed(query: ComposedQuery, questions: Sequence[_Question]) -> _Question:
     if len({each.fingerprint for each in questions}) > 1:
-        raise InvalidRequest(
+        raise FingerprintMismatch(
             "the parts of the query come from different encoders, and their vectors do not go together"
         )
     modalities = [each.made_of[0][0] for each in questions]

@@ -10,6 +10,7 @@ from serve_app.core.failures import failure_of, value_of
 from serve_app.core.usual_texts import ENOUGH_TEXTS, USUAL_TEXTS
 from serve_app.errors import CrossmodalError, FingerprintMismatch
 from serve_app.ports import Indexing, PictureWork, Retrieval, TextEncoding
+from serve_app.services.encoders import Following, OneSet
 from serve_app.types import EncoderCard, FloatMatrix, InlinePicture, Modality, PictureTask, Readiness, TableInfo
 
 PROBE_TEXT = "a picture"
@@ -23,8 +24,16 @@ class StatusService:
     """Readiness exercises the models: a text and a picture go all the way through, and the table is opened."""
 
     def __init__(
-        self, texts: TextEncoding, pictures: PictureWork, retrieval: Retrieval, indexing: Indexing, *, cache_s: float
+        self,
+        texts: TextEncoding,
+        pictures: PictureWork,
+        retrieval: Retrieval,
+        indexing: Indexing,
+        *,
+        cache_s: float,
+        encoders: Following | None = None,
     ) -> None:
+        self._encoders = encoders or OneSet()
         self._texts = texts
         self._pictures = pictures
         self._retrieval = retrieval
@@ -51,6 +60,7 @@ class StatusService:
 
     async def _check(self) -> Readiness:
         encoder: EncoderCard | None = None
+        await self._encoders.look()
         try:
             encoder = await self._texts.describe()
             text, picture = await asyncio.gather(

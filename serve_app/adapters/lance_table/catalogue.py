@@ -73,6 +73,11 @@ class Catalogue:
         """The name of the table in service; with a fingerprint the last one in service of that encoder, if there was one."""
         entries = await self.entries()
         of_encoder = [entry.table for entry in entries if entry.fingerprint == fingerprint]
+        if fingerprint is not None and entries and not of_encoder:
+            # Somebody has seen a switch that this reader has not: it would answer from the wrong table.
+            await self.refresh()
+            entries = await self.entries()
+            of_encoder = [entry.table for entry in entries if entry.fingerprint == fingerprint]
         if of_encoder:
             return of_encoder[-1]
         return entries[-1].table if entries else self.name
