@@ -106,6 +106,31 @@ def write_corpus(folder: Path, seed: int = 0, pictures: int = PICTURES, texts: i
             file.write(json.dumps({"id": text.id, "text": text.text}) + "\n")
 
 
+def write_captioned(folder: Path, seed: int = 0, pictures: int = PICTURES, captions: int = 2) -> None:
+    """Write `pictures/*.jpg` and `captions.jsonl` (an object a picture) into a folder, for `crossmodal evaluate`.
+
+    The captions of a picture say the same in other words; the first is the corpus' own.
+    """
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    with (folder / "captions.jsonl").open("w", encoding="utf-8") as file:
+        for picture in demo_pictures(seed, pictures):
+            path = folder / "pictures" / picture.file_name
+            path.write_bytes(picture.encoded())
+            rng = random.Random(f"captioned {seed} {picture.scene.spec}")
+            others = [complete_caption(picture.scene, rng).text for _ in range(captions - 1)]
+            item = {"image": f"pictures/{picture.file_name}", "captions": [picture.caption, *others]}
+            file.write(json.dumps(item) + "\n")
+
+
+def write_classes(folder: Path, seed: int = 0, pictures: int = PICTURES) -> None:
+    """Write pictures into a folder for each kind of thing that they show, for `crossmodal evaluate`; pairs are left out."""
+    for picture in demo_pictures(seed, pictures):
+        if picture.scene.other is None:
+            inside = folder / picture.scene.thing.kind
+            inside.mkdir(parents=True, exist_ok=True)
+            (inside / picture.file_name).write_bytes(picture.encoded())
+
+
 def contact_sheet(scenes: Sequence[Scene], columns: int, size: int = 192, gap: int = 6) -> Image.Image:
     """The scenes' pictures side by side on white, row by row."""
     rows = -(-len(scenes) // columns)

@@ -54,6 +54,14 @@ MAY_IMPORT = {
         "serve_app.types",
         "serve_app.errors",
     ),
+    "serve_app.adapters.corpora": ("serve_app.adapters.corpora", "serve_app.core.judgements", "serve_app.errors"),
+    # A service that somebody runs is a third party, and the client is its library.
+    "serve_app.adapters.evaluated_service": (
+        "serve_app.client",
+        "serve_app.core",
+        "serve_app.types",
+        "serve_app.errors",
+    ),
     "serve_app.http": (
         "serve_app.http",
         "serve_app.services",
@@ -73,6 +81,12 @@ MAY_IMPORT = {
         "serve_app.errors",
         "configs.load",
     ),
+    # The one job that a command runs in its own process: it needs no cluster.
+    "serve_app.cli.evaluate": (
+        "serve_app.cli",
+        "serve_app.services.evaluation_report",
+        "deployments.jobs.evaluate",
+    ),
     "serve_app.demo": ("serve_app.demo",),
     "serve_app.demo.run": (
         "serve_app.demo",
@@ -87,6 +101,7 @@ MAY_IMPORT = {
     "deployments.graph": ("deployments", "configs"),
     "deployments.jobs.ingest": ("deployments", "serve_app", "configs"),
     "deployments.jobs.submit": ("deployments", "serve_app", "configs"),
+    "deployments.jobs.evaluate": ("deployments.jobs", "serve_app", "configs.load"),
 }
 # Libraries that are imported in one place each.
 ONLY_IN = {
@@ -107,6 +122,7 @@ ONLY_IN = {
     "ray": ("deployments",),
     "PIL": ("serve_app.adapters.picture_decoder", "serve_app.demo", "serve_app.contact_sheet"),
     "av": ("serve_app.adapters.video",),
+    "matplotlib": ("serve_app.adapters.evaluation_plots",),
     "pillow_heif": ("serve_app.adapters.picture_decoder",),
     "starlette": ("serve_app.http", "deployments.gateway"),
 }

@@ -39,6 +39,7 @@ class FakeService:
         routes = [
             Route("/readyz", self.readyz),
             Route("/v1/table", self.table),
+            Route("/v1/models", self.models),
             Route("/v1/documents", self.add, methods=["POST"]),
             Route("/v1/documents:delete", self.delete, methods=["POST"]),
             Route("/v1/search", self.search, methods=["POST"]),
@@ -58,6 +59,9 @@ class FakeService:
             counts[document["modality"]] = counts.get(document["modality"], 0) + 1
         facts = {"model": "demo (local)", "fingerprint": "f00d" * 16, "dimension": 8, "calibration_version": 2}
         return JSONResponse({"version": 7, "counts": counts, "fields": self.fields, **facts})
+
+    async def models(self, request: Request) -> Response:
+        return JSONResponse({"data": [{"id": "demo", "fingerprint": "f00d" * 16}]})
 
     async def add(self, request: Request) -> Response:
         async with request.form() as form:

@@ -30,33 +30,37 @@ def test_figures_are_those_that_a_hand_works_out(filled, run, tmp_path):
     )
     result = run("evaluate", queries, "--json")
     assert result.exit_code == 0, result.output
-    rows = json.loads(result.stdout)
+    rows = json.loads(result.stdout)["results"]
     assert [row["ranking"] for row in rows] == ["cosine", "calibrated", "hybrid"]
     second = 1 / math.log2(3)
-    assert rows[1] == {
-        "ranking": "calibrated",
-        "ndcg@10": pytest.approx((second + 1 / (1 + second)) / 2),
-        "recall@10": pytest.approx((1 + 0.5) / 2),
-        "pictures": pytest.approx(1 / 3),
-        "pictures_relevant": pytest.approx(1 / 2),
-        "refused_precision": 1.0,
-        "refused_recall": 0.5,
+    assert {name: rows[1][name]["value"] for name in ("recall@1", "recall@10", "median_rank", "mrr")} == {
+        "recall@1": 0.5,
+        "recall@10": 1.0,
+        "median_rank": 1.5,
+        "mrr": 0.75,
     }
+    assert rows[1]["ndcg@10"]["value"] == pytest.approx((second + 1 / (1 + second)) / 2)
+    assert rows[1]["capped_recall@10"]["value"] == pytest.approx((1 + 0.5) / 2)
+    assert rows[1]["pictures"] == pytest.approx(1 / 3)
+    assert rows[1]["pictures_relevant"] == pytest.approx(1 / 2)
+    assert (rows[1]["unanswerable"], rows[1]["refused_precision"], rows[1]["refused_recall"]) == (2, 1.0, 0.5)
     assert {each["ranking"] for each in filled.searches} == {"cosine", "calibrated", "hybrid"}
 
 
-def test_a_table_shows_a_row_for_each_ranking(filled, run, tmp_path):
+def test_a_table_shows_a_column_for_each_ranking(filled, run, tmp_path):
     output = run("evaluate", written(tmp_path, {"text": "cat", "relevant": ["t-2"]})).output
-    assert "1 queries; refused below confidence 0.9" in output
-    assert all(name in output for name in ("cosine", "calibrated", "hybrid", "ndcg@10"))
+    assert all(name in output for name in ("mixed, cosine", "mixed, calibrated", "mixed, hybrid", "ndcg@10"))
 
 
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
-        (["{"], "line 1 is no JSON object with a query and `relevant`"),
-        ([{"text": "cat"}], "line 1 is no JSON object with a query and `relevant`"),
-        ([{"text": "cat", "relevant": []}, {"text": "cat", "relevant": "t-2"}], "line 2: `relevant` is a list of ids"),
+        (["{"], "queries.jsonl:1 is not JSON"),
+        ([{"text": "cat"}], "queries.jsonl:1: `relevant` has to be there, as a list of ids"),
+        (
+            [{"text": "cat", "relevant": []}, {"text": "cat", "relevant": "t-2"}],
+            "queries.jsonl:2: `relevant` has to be",
+        ),
         ([""], "holds no queries"),
         ([{"text": "", "relevant": []}], "The text is empty."),
     ],
