@@ -29,7 +29,8 @@ CrossmodalError
 │   └── PictureNotFound            the document is there, its picture is not
 ├── Conflict                       the request is right, and what is there stands against it
 │   ├── SnapshotExists             a snapshot of this name is there already
-│   └── TableConflict              the table is in service, not one of ours, or still read
+│   ├── TableConflict              the table is in service, not one of ours, or still read
+│   └── DestinationConflict        something lies already where an export is to go
 ├── MethodNotAllowed
 ├── InvalidRange                   bytes beyond the end of a file
 ├── Unavailable                    right request, wrong moment; repeating it helps
@@ -207,6 +208,10 @@ class SnapshotExists(Conflict):
 
 class TableConflict(Conflict):
     code = "table_conflict"
+
+
+class DestinationConflict(Conflict):
+    code = "destination_conflict"
 
 
 class InvalidRange(CrossmodalError):

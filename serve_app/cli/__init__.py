@@ -1,6 +1,6 @@
-"""The command line `crossmodal`: serve, add, ingest, search, evaluate, delete, gc, status, snapshot, table.
+"""The command line `crossmodal`: serve, add, ingest, search, evaluate, export, import, delete, gc, status, snapshot, table.
 
-All but ingest work over HTTP.
+All but ingest, export and import work over HTTP.
 
 Only typer and rich are imported here, so that `--help` comes at once; each command imports the rest when it runs.
 """
@@ -10,7 +10,9 @@ import typer
 from serve_app.cli.add import add
 from serve_app.cli.delete import delete
 from serve_app.cli.evaluate import evaluate
+from serve_app.cli.exporting import export
 from serve_app.cli.gc import gc
+from serve_app.cli.importing import import_
 from serve_app.cli.ingest import ingest
 from serve_app.cli.keeping import snapshot, table
 from serve_app.cli.search import search
@@ -29,6 +31,8 @@ app.command()(add)
 app.command()(ingest)
 app.command()(search)
 app.command()(evaluate)
+app.command()(export)
+app.command("import")(import_)
 app.command()(delete)
 app.command()(gc)
 app.command()(status)

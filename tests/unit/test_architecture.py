@@ -45,6 +45,15 @@ MAY_IMPORT = {
     # Where several adapters meet: what lies in buckets, and in tables of ours.
     "serve_app.adapters.object_files": ("serve_app.adapters.object_store", "serve_app.errors"),
     "serve_app.adapters.object_folder": ("serve_app.adapters.object_store",),
+    "serve_app.adapters.object_writing": ("serve_app.adapters.object_folder", "serve_app.adapters.object_store"),
+    "serve_app.adapters.exchange": (
+        "serve_app.adapters.exchange",
+        "serve_app.adapters.object_files",
+        "serve_app.adapters.object_writing",
+        "serve_app.core",
+        "serve_app.types",
+        "serve_app.errors",
+    ),
     "serve_app.adapters.sources": (
         "serve_app.adapters.sources",
         "serve_app.adapters.lance_table",
@@ -102,6 +111,7 @@ MAY_IMPORT = {
     "deployments.jobs.ingest": ("deployments", "serve_app", "configs"),
     "deployments.jobs.submit": ("deployments", "serve_app", "configs"),
     "deployments.jobs.evaluate": ("deployments.jobs", "serve_app", "configs.load"),
+    "deployments.jobs.configured": ("configs", "serve_app.local_graph"),
 }
 # Libraries that are imported in one place each.
 ONLY_IN = {
@@ -118,7 +128,8 @@ ONLY_IN = {
         "serve_app.demo.network",
     ),
     "lancedb": ("serve_app.adapters.lance_table",),
-    "obstore": ("serve_app.adapters.object_store",),
+    "obstore": ("serve_app.adapters.object_store", "serve_app.adapters.object_writing"),
+    "faiss": ("serve_app.adapters.exchange.faiss_index",),
     "ray": ("deployments",),
     "PIL": ("serve_app.adapters.picture_decoder", "serve_app.demo", "serve_app.contact_sheet"),
     "av": ("serve_app.adapters.video",),

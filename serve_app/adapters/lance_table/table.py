@@ -18,7 +18,7 @@ from lancedb.query import ColumnOrdering
 
 from serve_app.adapters.lance_table.bulk import all_batches, id_marks, merge_rows
 from serve_app.adapters.lance_table.catalogue import Catalogue
-from serve_app.adapters.lance_table.database import Database, translated
+from serve_app.adapters.lance_table.database import FOREIGN, Database, is_gone, translated
 from serve_app.adapters.lance_table.fields import add_fields, follow_schema, index_fields
 from serve_app.adapters.lance_table.filters import Predicate, ids_are, modality_is, predicate
 from serve_app.adapters.lance_table.handle import CALIBRATION_KEY, INDEX_KEY, TableHandle, TableState, not_ready
@@ -38,6 +38,7 @@ from serve_app.core.columns import LATE_COLUMNS, QUERY_COLUMN
 from serve_app.core.index_policy import NARROW_ROWS, reach_of
 from serve_app.core.ranking import empty_calibration
 from serve_app.core.records import (
+    TableIdentity,
     calibration_to_json,
     check_ids,
     check_rows,
@@ -49,7 +50,7 @@ from serve_app.core.records import (
     table_identity,
     vectors_of,
 )
-from serve_app.errors import InvalidRequest
+from serve_app.errors import InvalidRequest, SnapshotNotFound
 from serve_app.types import (
     And,
     Calibration,
@@ -66,6 +67,7 @@ from serve_app.types import (
     Operator,
     Reach,
     Record,
+    RowStamp,
     StoredDocument,
     TableHead,
     TableInfo,
@@ -123,10 +125,14 @@ class LanceTable:
 
         Returns the state either way. Raises InvalidConfig for a field that was removed or has another type.
         """
-        await self._handle.create(table_identity(encoder))
+        return await self.create_for(table_identity(encoder))
+
+    async def create_for(self, identity: TableIdentity) -> TableInfo:
+        """See `create`; for rows that were encoded elsewhere, where this process has no encoder."""
+        await self._handle.create(identity)
 
         async def complete(table: lancedb.AsyncTable) -> None:
-            if (await self._handle.identity(table)).fingerprint != encoder.fingerprint:
+            if (await self._handle.identity(table)).fingerprint != identity.fingerprint:
                 return
             await follow_schema(table)
             await add_fields(table, self._fields)
@@ -149,6 +155,15 @@ class LanceTable:
             if as_of is None:
                 return self._view(await self._catalogue.in_service(fingerprint), None)
             return self._view(*await self.keeping.find(as_of, fingerprint))
+
+    async def frozen(self) -> "LanceTable":
+        """The table as it is now: read-only, and the same rows whatever is written. Raises NotReady without a table."""
+
+        async def look(table: lancedb.AsyncTable) -> tuple[str, int]:
+            state = await self._handle.state(table)
+            return state.table, state.lance_version
+
+        return self._view(*await self._handle.run("read", look, not_ready))
 
     def beside(self, name: str) -> "LanceTable":
         """The table of this name, to be created and filled while another one is in service: `documents.rebuilt`."""
@@ -376,7 +391,7 @@ class LanceTable:
     async def all_rows(self, batch_rows: int, where: Filter | None = None) -> AsyncIterator[pa.Table]:
         """Every row, or those that `where` matches, as the table is now, with its schema; in the order of storage.
 
-        Raises NotReady without a table.
+        Raises NotReady without a table, SnapshotNotFound if upkeep removes this version before all of it is read.
         """
 
         async def pin(table: lancedb.AsyncTable) -> tuple[lancedb.AsyncTable, Any]:
@@ -386,8 +401,24 @@ class LanceTable:
 
         pinned, asked = await self._handle.run("read", pin, not_ready)
         with translated("read"):
-            async for batch in all_batches(pinned, None, batch_rows, asked):
-                yield pa.Table.from_batches([batch])
+            try:
+                async for batch in all_batches(pinned, None, batch_rows, asked):
+                    yield pa.Table.from_batches([batch])
+            except FOREIGN as error:
+                if not is_gone(error):
+                    raise
+                raise SnapshotNotFound(
+                    "this version of the table was removed while it was read: keep it by crossmodal snapshot create"
+                ) from error
+
+    async def stamps(self, ids: Sequence[str]) -> dict[str, RowStamp]:
+        """Of each of these ids that is there: what tells whether its row is still the same. Raises InvalidDocumentId."""
+        columns = ["id", "content_sha256", "created_at", "updated_at"]
+        return {
+            document_id: RowStamp(*stamp)
+            for rows in await self._find(ids, columns)
+            for document_id, *stamp in zip(*(rows.column(name).to_pylist() for name in columns), strict=True)
+        }
 
     async def put_rows(self, rows: pa.Table) -> int:
         """Insert or replace rows as they are, their times among them, in one commit; returns its version.

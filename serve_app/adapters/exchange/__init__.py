@@ -1,0 +1,1 @@
+"""The formats in which tables move in and out: Parquet, NumPy and FAISS, Qdrant, and what clip-retrieval has written."""

@@ -1,0 +1,163 @@
+"""A table out of here and into here again: rows as they are, checked, merged by id. Knows no format and no storage.
+
+Vectors are never made here: they come with the fingerprint of their encoder, and a table of another encoder takes none.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from serve_app.core.columns import INSTANT
+from serve_app.core.manifests import ExportedFile
+from serve_app.core.records import TableIdentity, spread, vectors_of
+from serve_app.core.row_checks import Portion, RowFailure, sort_out
+from serve_app.errors import FingerprintMismatch, InvalidField, JobFailed
+from serve_app.types import FieldType, Filter, FloatMatrix, Modality, RowStamp, TableInfo
+
+
+class RowTable(Protocol):
+    """What is asked of the table. See adapters.lance_table."""
+
+    def all_rows(self, batch_rows: int, where: Filter | None = None) -> AsyncIterator[pa.Table]: ...
+
+    async def create_for(self, identity: TableIdentity) -> TableInfo: ...
+
+    async def stamps(self, ids: Sequence[str]) -> dict[str, RowStamp]: ...
+
+    async def put_rows(self, rows: pa.Table) -> int: ...
+
+
+class RowSink(Protocol):
+    """A format that rows are written in. What `close` has not ended does not exist."""
+
+    def write(self, rows: pa.Table, /) -> None: ...
+
+    def close(self) -> list[ExportedFile]: ...
+
+
+@dataclass(slots=True)
+class Arrival:
+    """What an import has done so far. `stored` counts new and replaced rows by modality; `failed` counts rows, too."""
+
+    stored: Counter[Modality] = field(default_factory=Counter)
+    replaced: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    failures: list[RowFailure] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        return self.stored.total() + self.unchanged + self.failed
+
+    def fail(self, failures: Sequence[RowFailure]) -> None:
+        self.failures += failures
+        self.failed += sum(each.rows for each in failures)
+
+    def take(self, good: pa.Table, changed: pa.Table, known: Mapping[str, RowStamp]) -> None:
+        self.stored.update(Modality(each) for each in changed.column("modality").to_pylist())
+        self.replaced += sum(each in known for each in changed.column("id").to_pylist())
+        self.unchanged += len(good) - len(changed)
+
+
+async def send_rows(
+    table: RowTable, sinks: Sequence[RowSink], where: Filter | None, batch_rows: int, tell: Callable[[int], None]
+) -> Counter[Modality]:
+    """Every row that `where` matches to every sink, in the order of storage; returns how many of each modality."""
+    counts: Counter[Modality] = Counter()
+    async for rows in table.all_rows(batch_rows, where):
+        for sink in sinks:
+            sink.write(rows)
+        counts.update(Modality(each) for each in rows.column("modality").to_pylist())
+        tell(counts.total())
+    return counts
+
+
+async def sample_rows(table: RowTable, where: Filter | None, batch_rows: int, count: int, limit: int) -> FloatMatrix:
+    """The vectors of up to `limit` of the `count` rows that `where` matches, evenly spaced."""
+    chosen, first, parts = spread(count, limit), 0, []
+    async for rows in table.all_rows(batch_rows, where):
+        here = chosen[(chosen >= first) & (chosen < first + len(rows))] - first
+        parts.append(vectors_of(rows)[here])
+        first += len(rows)
+    return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+
+
+async def prepare_table(
+    table: RowTable, identity: TableIdentity, fields: Mapping[str, FieldType], came_from: str
+) -> TableInfo:
+    """The table that rows of this encoder may go to; made where there is none. `came_from`: what brings them, for messages.
+
+    Raises FingerprintMismatch, and InvalidField for fields that the table has not, each before anything is written.
+    """
+    info = await table.create_for(identity)
+    if info.fingerprint != identity.fingerprint:
+        raise FingerprintMismatch(
+            f"{came_from} holds vectors of the encoder {identity.model} ({identity.fingerprint[:12]}), the table {info.uri} "
+            f"belongs to {info.model} ({(info.fingerprint or '')[:12]}), and vectors of two encoders cannot be compared: "
+            "import into a table of its own (--into) and encode that anew with crossmodal reindex, or start a service with the "
+            "other encoder"
+        )
+    if wrong := {name: type_ for name, type_ in fields.items() if info.fields.get(name) is not type_}:
+        wanted = ", ".join(f"{name}: {type_.value}" for name, type_ in wrong.items())
+        raise InvalidField(f"{came_from} has fields that the table has not: declare them in table.fields ({wanted})")
+    return info
+
+
+async def take_rows(
+    table: RowTable,
+    found: Iterable[Portion | RowFailure],
+    arrival: Arrival,
+    *,
+    keeps_times: bool,
+    empty: bool,
+    max_failures: int | None,
+    tell: Callable[[int], None],
+) -> None:
+    """Merge all of it by id, a commit for each portion. May be repeated: rows that stand there as given are `unchanged`.
+
+    `arrival` is kept up to date, so that what was done before an error is known.
+
+    `keeps_times`: rows bring the times at which they were made; otherwise a row that is there keeps the time of its creation.
+    `empty`: the table was so, and nothing has to be compared. Raises JobFailed where more rows fail than may.
+    """
+    for each in found:
+        if isinstance(each, RowFailure):
+            arrival.fail([each])
+        else:
+            good, failures = sort_out(each.rows)
+            arrival.fail([each.failure(at, failure) for at, failure in sorted(failures.items())])
+            known = {} if empty or not len(good) else await table.stamps(good.column("id").to_pylist())
+            changed = _changed(good, known, keeps_times=keeps_times)
+            if len(changed):
+                await table.put_rows(changed)
+            arrival.take(good, changed, known)
+        tell(arrival.rows)
+        if max_failures is not None and arrival.failed > max_failures:
+            first = arrival.failures[0]
+            raise JobFailed(
+                f"{arrival.failed:,} rows failed, and --max-failures allows {max_failures:,}; the first: {first.place}: "
+                f"{first.failure.message}"
+            )
+
+
+def _changed(rows: pa.Table, known: Mapping[str, RowStamp], *, keeps_times: bool) -> pa.Table:
+    if not known:
+        return rows
+    names = ("id", "content_sha256", "created_at", "updated_at")
+    stamps = list(zip(*(rows.column(name).to_pylist() for name in names), strict=True))
+    changed = [_differs(RowStamp(*stamp), known.get(document_id), keeps_times) for document_id, *stamp in stamps]
+    if not keeps_times:
+        created = [known[key].created_at if key in known else made for key, _, made, _ in stamps]
+        at = rows.schema.get_field_index("created_at")
+        rows = rows.set_column(at, rows.schema.field(at), pa.chunked_array([pa.array(created, INSTANT)]))
+    return rows.filter(pa.array(changed))
+
+
+def _differs(row: RowStamp, there: RowStamp | None, keeps_times: bool) -> bool:
+    if there is None or row.content_sha256 != there.content_sha256:
+        return True
+    return keeps_times and (row.created_at, row.updated_at) != (there.created_at, there.updated_at)
