@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from configs.schema import AppConfig
 from deployments.declared import declared_fields
-from deployments.jobs.configured import options_for, service_config
+from deployments.jobs.configured import job_configuration, options_for
 from deployments.jobs.telling import Teller
 from serve_app.adapters.exchange.numpy_files import NumpySink
 from serve_app.adapters.exchange.parquet import ParquetSink
@@ -43,7 +43,7 @@ def run(arguments: ExportArguments) -> None:
     """Do it, say how it went, and leave with the status that tells a shell."""
     teller = Teller("exported")
     with plain_failures():
-        manifest = asyncio.run(export(arguments, service_config(arguments.config, arguments.profile), teller))
+        manifest = asyncio.run(export(arguments, job_configuration(arguments.config, arguments.profile), teller))
     if arguments.json:
         stdout().print_json(manifest_to_json(manifest))
         return

@@ -17,7 +17,7 @@ from typing import Any
 import typer
 
 from configs.schema import AppConfig
-from deployments.jobs.configured import options_for, service_config
+from deployments.jobs.configured import job_configuration, options_for
 from deployments.jobs.telling import Teller
 from deployments.writing import indexing_service, open_for_writing
 from serve_app.adapters.exchange.parquet import ParquetExport
@@ -48,7 +48,7 @@ def run(arguments: ImportArguments) -> None:
     """Do it, say how it went, and leave with the status that tells a shell."""
     teller = Teller("imported")
     with plain_failures():
-        config = service_config(arguments.config, arguments.profile)
+        config = job_configuration(arguments.config, arguments.profile)
         arrival = asyncio.run(take_in(arguments, config, teller))
     for each in arrival.failures[:SHOWN_FAILURES]:
         stderr().print(f"{each.place}: {each.failure.message} ({each.failure.code})", markup=False, soft_wrap=True)

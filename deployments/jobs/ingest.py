@@ -8,27 +8,22 @@ crossmodal ingest --local pictures/                             # here, in a Ray
 import json
 import logging
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import ray
 import typer
 
-from configs.load import carried_config, load_config
-from configs.schema import AppConfig, GraphArgs
+from configs.schema import AppConfig
 from deployments.declared import declared_fields
+from deployments.jobs.configured import job_configuration
 from deployments.jobs.ledger import Ledger
 from deployments.jobs.orders import JobOrder
 from serve_app.adapters.sources import SourceSpec, column_mapping, open_source
 from serve_app.cli.common import failure, stderr, stdout
 from serve_app.cli.ingest import IngestArguments, ingest_command
 from serve_app.core.jobs import progress_line, state_to_json, summary
-from serve_app.errors import CrossmodalError, InvalidConfig
-from serve_app.local_graph import default_serve_file, read_serve_file
+from serve_app.errors import CrossmodalError
 from serve_app.types import JobState, JobStatus
-
-# Where Ray unpacks what `--working-dir` sends.
-RAYS_COPIES = "/runtime_resources/working_dir_files/"
 
 
 def run(arguments: IngestArguments) -> None:
@@ -99,26 +94,8 @@ def _spec(arguments: IngestArguments, config: AppConfig) -> SourceSpec:
 
 
 def configuration(arguments: IngestArguments) -> AppConfig:
-    """The service's own: as it was submitted, else profile and overrides of its Serve file, or of another profile.
-
-    Raises InvalidConfig also for a table in the working folder of `ray job submit`.
-    """
-    if (submitted := carried_config()) is not None:
-        return submitted
-    config = service_configuration(arguments.config, arguments.profile)
-    if RAYS_COPIES in config.table.uri:
-        raise InvalidConfig(
-            "table.uri is relative, and the working folder of a job is a copy that Ray deletes: give the job an absolute "
-            "path or a bucket, or CROSSMODAL_HOME, in the env_vars of its runtime_env"
-        )
-    return config
-
-
-def service_configuration(serve_file: Path | None, profile: str | None) -> AppConfig:
-    """What the graph of this Serve file, or of the default one, runs with. Raises InvalidConfig."""
-    file = read_serve_file(serve_file or default_serve_file(), profile)
-    graph = GraphArgs.model_validate(file.content["applications"][0].get("args") or {})
-    return load_config(graph.profile, graph.overrides)
+    """The service's own. Raises InvalidConfig."""
+    return job_configuration(arguments.config, arguments.profile)
 
 
 def _tell(state: JobState) -> None:

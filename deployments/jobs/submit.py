@@ -21,7 +21,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from configs.load import carried
 from configs.schema import AppConfig
-from deployments.jobs.ingest import service_configuration
+from deployments.jobs.configured import service_configuration
 from serve_app.cli.common import failure, stderr, stdout
 from serve_app.errors import ClusterUnavailable, CrossmodalError, InvalidRequest
 

@@ -4,10 +4,11 @@ The jobs are `python -m deployments.jobs.export` and `deployments.jobs.imports` 
 storage and compute nothing, so they run here in a child process; with --address the cluster there runs them.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,10 +112,22 @@ def launch(kind: str, arguments: Any) -> None:
     """Run or submit the job in a child process: this one knows neither Ray nor the table."""
     module = [f"deployments.jobs.{kind}"] if arguments.address is None else ["deployments.jobs.submit", kind]
     # The arguments are those of this user on this machine; no shell reads them.
-    command = [sys.executable, "-m", *module, *argv(arguments)]
+    command = [sys.executable, "-m", *module, *argv(_anchored(arguments))]
     status = subprocess.run(command, check=False).returncode  # noqa: S603
     if status:
         raise typer.Exit(status)
+
+
+def _anchored(arguments: Any) -> Any:
+    """With full paths: on a cluster the job runs in another folder."""
+    changes: dict[str, Any] = {}
+    for field in fields(arguments):
+        value = getattr(arguments, field.name)
+        if isinstance(value, Path):
+            changes[field.name] = value.absolute()
+        elif value and field.name in ("destination", "source", "base_uri") and "://" not in value:
+            changes[field.name] = os.path.abspath(value)
+    return replace(arguments, **changes)
 
 
 export = export_command(lambda arguments: launch("export", arguments))

@@ -108,10 +108,9 @@ MAY_IMPORT = {
     "configs.load": ("configs.schema", "serve_app.errors"),
     "deployments": ("deployments", "serve_app", "configs.schema"),
     "deployments.graph": ("deployments", "configs"),
-    "deployments.jobs.ingest": ("deployments", "serve_app", "configs"),
     "deployments.jobs.submit": ("deployments", "serve_app", "configs"),
     "deployments.jobs.evaluate": ("deployments.jobs", "serve_app", "configs.load"),
-    "deployments.jobs.configured": ("configs", "serve_app.local_graph"),
+    "deployments.jobs.configured": ("configs", "serve_app.local_graph", "serve_app.errors"),
 }
 # Libraries that are imported in one place each.
 ONLY_IN = {
