@@ -288,15 +288,6 @@ class StoredDocument:
 
 
 @dataclass(frozen=True, slots=True)
-class RowStamp:
-    """What tells whether a row is the one that it was."""
-
-    content_sha256: str
-    created_at: datetime
-    updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Record:
     """A row to write. The Indexer sets the timestamps, and keeps `created_at` of a row that is already there."""
 

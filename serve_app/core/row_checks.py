@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,15 @@ class RowFailure:
     place: str
     failure: ItemFailure
     rows: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RowStamp:
+    """What tells whether a row is the one that it was."""
+
+    content_sha256: str
+    created_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ import pyarrow as pa
 from serve_app.core.columns import INSTANT
 from serve_app.core.manifests import ExportedFile
 from serve_app.core.records import TableIdentity, spread, vectors_of
-from serve_app.core.row_checks import Portion, RowFailure, sort_out
+from serve_app.core.row_checks import Portion, RowFailure, RowStamp, sort_out
 from serve_app.errors import FingerprintMismatch, InvalidField, JobFailed
-from serve_app.types import FieldType, Filter, FloatMatrix, Modality, RowStamp, TableInfo
+from serve_app.types import FieldType, Filter, FloatMatrix, Modality, TableInfo
 
 
 class RowTable(Protocol):

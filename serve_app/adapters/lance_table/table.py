@@ -50,6 +50,7 @@ from serve_app.core.records import (
     table_identity,
     vectors_of,
 )
+from serve_app.core.row_checks import RowStamp
 from serve_app.errors import InvalidRequest, SnapshotNotFound
 from serve_app.types import (
     And,
@@ -67,7 +68,6 @@ from serve_app.types import (
     Operator,
     Reach,
     Record,
-    RowStamp,
     StoredDocument,
     TableHead,
     TableInfo,
