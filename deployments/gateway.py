@@ -88,7 +88,7 @@ class Gateway:
                 cache_s=config.http.readiness_cache_s,
                 encoders=encoders,
             ),
-            keeping=KeepingService(self._indexing),
+            keeping=KeepingService(self._indexing, holding=self._indexing),
             limits=HttpLimits(
                 max_body_bytes=config.http.max_body_bytes,
                 max_documents=config.http.max_documents,

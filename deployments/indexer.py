@@ -64,8 +64,17 @@ class Indexer:
     async def tables(self) -> list[TableEntry]:
         return await self._keeping.tables()
 
-    async def use_table(self, name: str) -> int:
-        return await self._keeping.use_table(name)
+    async def version(self) -> int:
+        return await self._keeping.version()
+
+    async def use_table(self, name: str, if_version: int | None = None) -> int:
+        return await self._keeping.use_table(name, if_version)
+
+    async def hold_writes(self, seconds: float) -> int:
+        return await self._keeping.hold_writes(seconds)
+
+    async def release_writes(self) -> None:
+        await self._keeping.release_writes()
 
     async def drop_table(self, name: str) -> None:
         await self._keeping.drop_table(name)

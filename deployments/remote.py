@@ -289,9 +289,20 @@ class RemoteIndexer:
         tables: list[TableEntry] = await self._target.call("tables")
         return tables
 
-    async def use_table(self, name: str) -> int:
-        version: int = await self._target.call("use_table", name)
+    async def version(self) -> int:
+        version: int = await self._target.call("version")
         return version
+
+    async def use_table(self, name: str, if_version: int | None = None) -> int:
+        version: int = await self._target.call("use_table", name, if_version)
+        return version
+
+    async def hold_writes(self, seconds: float) -> int:
+        version: int = await self._target.call("hold_writes", seconds)
+        return version
+
+    async def release_writes(self) -> None:
+        await self._target.call("release_writes")
 
     async def drop_table(self, name: str) -> None:
         await self._target.call("drop_table", name)

@@ -356,13 +356,32 @@ class TableKeeping(Protocol):
         """The table in service and those beside it, by name."""
         ...
 
-    async def use_table(self, name: str) -> int:
-        """Take a table into service; readers follow by themselves. Returns its first version. Raises TableNotFound."""
+    async def version(self) -> int:
+        """Of the table in service, now; 0 without one."""
+        ...
+
+    async def use_table(self, name: str, if_version: int | None = None) -> int:
+        """Take a table into service; readers follow by themselves. Returns its version. Raises TableNotFound.
+
+        `if_version`: only if the table in service has that version still; raises TableConflict if somebody has written since.
+        """
         ...
 
     async def drop_table(self, name: str) -> None:
         """Remove a table for good. Raises TableNotFound; TableConflict while it is in service, was so until just now, or
         has snapshots."""
+        ...
+
+
+class WriteHolding(Protocol):
+    """Has the writes of a service wait for a short while."""
+
+    async def hold_writes(self, seconds: float) -> int:
+        """For so long from now on, or until a table is taken into service. The version that stands still meanwhile."""
+        ...
+
+    async def release_writes(self) -> None:
+        """Let those go on that wait; nothing where none are held."""
         ...
 
 

@@ -252,9 +252,21 @@ class Client:
         found = self._transport.json("GET", "/v1/tables").get("tables", ())
         return tuple(read_answer(TableEntry, each) for each in found)
 
-    def use_table(self, name: str) -> int:
-        """Take a table into service; returns its version. Raises TableNotFound and TableConflict."""
-        return self._changed("POST", f"/v1/tables/{quote(name, safe='')}:use")
+    def use_table(self, name: str, *, if_version: int | None = None) -> int:
+        """Take a table into service; returns its version. Raises TableNotFound and TableConflict.
+
+        `if_version`: only if the table in service has this version still.
+        """
+        condition = "" if if_version is None else f"?if_version={if_version}"
+        return self._changed("POST", f"/v1/tables/{quote(name, safe='')}:use{condition}")
+
+    def hold_writes(self, seconds: float) -> int:
+        """Have all writes wait for so long, or until a table is taken into service; the version that stands still."""
+        return int(self._transport.json("POST", "/v1/writes:hold", json={"seconds": seconds})["table_version"])
+
+    def release_writes(self) -> None:
+        """Let writes go on that are held."""
+        self._transport.json("POST", "/v1/writes:release", json={})
 
     def drop_table(self, name: str) -> None:
         """Remove a table for good. Raises TableNotFound, and TableConflict while anybody may need it."""

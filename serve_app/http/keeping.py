@@ -16,6 +16,14 @@ from serve_app.services.keeping import KeepingService
 from serve_app.types import Snapshot, TableEntry
 
 SNAPSHOT_NAME = Parameter("name", "path", "The snapshot's name.")
+# A client waits longer than this for its write to be answered.
+LONGEST_HOLD_S = 30.0
+IF_VERSION = Parameter(
+    "if_version",
+    "query",
+    "Only if this is still the version of the table in service; else 409.",
+    {"type": "integer", "minimum": 0},
+)
 TABLE_NAME = Parameter("name", "path", "The table's name, as GET /v1/tables tells it.")
 
 
@@ -50,9 +58,23 @@ class TableVersionOut(AnswerModel):
     table_version: int
 
 
+class HoldIn(WireModel):
+    """How long writes are to wait."""
+
+    seconds: float = Field(description="From now on; a switch of tables ends it earlier.", gt=0, le=LONGEST_HOLD_S)
+
+
+class ReleaseIn(WireModel):
+    """Nothing is to be said."""
+
+
 class SnapshotGoneOut(AnswerModel):
     name: str
     deleted: bool = True
+
+
+class ReleasedOut(AnswerModel):
+    released: bool = True
 
 
 class TableEntryOut(AnswerModel):
@@ -101,7 +123,17 @@ class KeepingRoutes:
         return json_of(TablesOut(tables=tuple(map(_table_out, await self._keeping.tables()))))
 
     async def use(self, request: Request) -> Response:
-        return json_of(TableVersionOut(table_version=await self._keeping.use_table(request.path_params["name"])))
+        version = await self._keeping.use_table(request.path_params["name"], _if_version(request))
+        return json_of(TableVersionOut(table_version=version))
+
+    async def hold(self, request: Request) -> Response:
+        seconds = (await read_json(request, HoldIn)).seconds
+        return json_of(TableVersionOut(table_version=await self._keeping.hold_writes(seconds)))
+
+    async def release(self, request: Request) -> Response:
+        await read_json(request, ReleaseIn)
+        await self._keeping.release_writes()
+        return json_of(ReleasedOut())
 
     async def drop(self, request: Request) -> Response:
         await self._keeping.drop_table(request.path_params["name"])
@@ -180,9 +212,31 @@ def _tables(routes: KeepingRoutes) -> Sequence[Operation]:
             "service",
             "Take a table into service",
             {200: Answer("It is in service, at this version.", TableVersionOut)},
-            "One commit; every replica follows by itself, and searches go on. Writes of another encoder are refused after it.",
-            errors=(TableNotFound, TableConflict, Unavailable),
-            parameters=[TABLE_NAME],
+            "One commit; every replica follows by itself, and goes over to the encoders of that table, if they run beside the "
+            "graph. Without them searches go on by the old table, and writes are refused.",
+            errors=(TableNotFound, TableConflict, InvalidRequest, Unavailable),
+            parameters=[TABLE_NAME, IF_VERSION],
+        ),
+        Operation(
+            "POST",
+            "/v1/writes:hold",
+            routes.hold,
+            "service",
+            "Have writes wait for a few seconds",
+            {200: Answer("The version of the table that stands still meanwhile.", TableVersionOut)},
+            "They are answered afterwards. For who brings another table up to date and takes it into service.",
+            errors=(InvalidRequest, Unavailable),
+            body=HoldIn,
+        ),
+        Operation(
+            "POST",
+            "/v1/writes:release",
+            routes.release,
+            "service",
+            "Let writes go on that wait",
+            {200: Answer("They go on.", ReleasedOut)},
+            errors=(InvalidRequest, Unavailable),
+            body=ReleaseIn,
         ),
         Operation(
             "DELETE",
@@ -196,6 +250,13 @@ def _tables(routes: KeepingRoutes) -> Sequence[Operation]:
             parameters=[TABLE_NAME],
         ),
     ]
+
+
+def _if_version(request: Request) -> int | None:
+    given = request.query_params.get("if_version")
+    if given is not None and not (given.isascii() and given.isdigit() and len(given) < 19):
+        raise InvalidRequest("if_version: expected a whole number.")
+    return None if given is None else int(given)
 
 
 def _snapshot_out(snapshot: Snapshot) -> SnapshotOut:

@@ -233,6 +233,28 @@ async def test_a_table_is_built_beside_and_readers_follow_the_switch(opened: Ope
     assert ids_of((await (await reader.at(None)).nearest(axis(0)[np.newaxis], Modality.TEXT, 9))[0]) == ["b", "c", "d"]
 
 
+async def test_a_switch_that_is_bound_to_a_version_fails_after_a_write(opened: Opened) -> None:
+    table, writer = opened(), opened()
+    await table.create(ENCODER)
+    await table.beside("documents.rebuilt").create(OTHER)
+    seen = await table.keeping.version()
+    await writer.upsert([record("a")], {}, MONDAY)
+    with pytest.raises(TableConflict, match="by now"):
+        await table.keeping.use_table("documents.rebuilt", seen)
+    assert await table.keeping.use_table("documents.rebuilt", await table.keeping.version()) > seen
+    assert (await opened().info()).fingerprint == OTHER.fingerprint
+
+
+async def test_a_stale_reader_looks_for_the_table_of_an_encoder_that_it_does_not_know(opened: Opened) -> None:
+    table, reader = opened(), opened(read_consistency=HOUR)
+    await table.create(ENCODER)
+    await table.beside("documents.other").create(OTHER)
+    assert (await (await reader.at(None, ENCODER.fingerprint)).info()).fingerprint == ENCODER.fingerprint
+    await table.keeping.use_table("documents.other")
+    assert (await (await reader.at(None, OTHER.fingerprint)).info()).fingerprint == OTHER.fingerprint
+    assert (await (await reader.at(None, ENCODER.fingerprint)).info()).fingerprint == ENCODER.fingerprint
+
+
 async def test_versions_grow_through_every_switch_there_and_back(opened: Opened) -> None:
     table = opened()
     await table.create(ENCODER)

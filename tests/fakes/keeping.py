@@ -49,7 +49,12 @@ class MemoryKeeping:
         mine = TableEntry("documents", True, since, sum(info.counts.values()), info.fingerprint or "", info.model or "")
         return [mine, *self.beside.values()]
 
-    async def use_table(self, name: str) -> int:
+    async def version(self) -> int:
+        return self.table.version
+
+    async def use_table(self, name: str, if_version: int | None = None) -> int:
+        if if_version is not None and if_version != self.table.version:
+            raise TableConflict(f"the table in service has the version {self.table.version}")
         if name != "documents":
             raise TableNotFound(f"there is no table {name!r} beside documents")
         return self.table.version

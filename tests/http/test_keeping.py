@@ -76,6 +76,38 @@ async def test_the_tables_are_told(client: httpx.AsyncClient) -> None:
     assert (await client.post("/v1/tables/documents:use")).json()["table_version"] >= 2
 
 
+async def test_a_table_is_used_only_if_nobody_wrote_since_where_that_is_asked(client: httpx.AsyncClient) -> None:
+    await add(client, cat="a cat")
+    version = (await client.post("/v1/writes:hold", json={"seconds": 20})).json()["table_version"]
+    used = await client.post("/v1/tables/documents:use", params={"if_version": version})
+    assert used.json()["table_version"] == version
+    await add(client, boat="a red boat")
+    late = await client.post("/v1/tables/documents:use", params={"if_version": version})
+    assert error_of(late)[:2] == (409, "table_conflict")
+    odd = await client.post("/v1/tables/documents:use", params={"if_version": "soon"})
+    assert error_of(odd)[:2] == (422, "invalid_request")
+
+
+@pytest.mark.parametrize("ended_by", ["/v1/writes:release", "/v1/tables/documents:use", None])
+async def test_writes_wait_while_they_are_held_and_then_go_on(client: httpx.AsyncClient, ended_by: str | None) -> None:
+    version = await add(client, cat="a cat")
+    seconds = 20 if ended_by else 0.2
+    held = await client.post("/v1/writes:hold", json={"seconds": seconds})
+    assert held.json()["table_version"] >= version
+    writing = asyncio.create_task(add(client, boat="a red boat"))
+    await asyncio.sleep(0.05)
+    assert not writing.done()
+    assert await found(client, "red boat", limit=1) == ["cat"]
+    if ended_by:
+        (await client.post(ended_by, json={})).raise_for_status()
+    assert await writing > version
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 31, "long"])
+async def test_writes_are_not_held_for_long(client: httpx.AsyncClient, seconds: object) -> None:
+    assert error_of(await client.post("/v1/writes:hold", json={"seconds": seconds}))[:2] == (422, "invalid_request")
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -92,7 +92,14 @@ class LanceKeeping:
                 )
         return sorted(found, key=lambda each: each.name)
 
-    async def use_table(self, name: str) -> int:
+    async def version(self) -> int:
+        """See ports.TableKeeping.version."""
+        with translated("read"):
+            name = await self._catalogue.in_service()
+            table = await self._database.open(name)
+            return 0 if table is None else self._catalogue.first_version(name) + await _latest(table.lance)
+
+    async def use_table(self, name: str, if_version: int | None = None) -> int:
         """See ports.TableKeeping.use_table."""
         with translated("taken into service"):
             table = await self._table(name)
@@ -100,6 +107,8 @@ class LanceKeeping:
             fingerprint = (await self._database.state(table)).identity.fingerprint
             if name != served.name:
                 latest = self._catalogue.first_version(served.name) + await _latest(served.lance)
+                if if_version is not None and latest != if_version:
+                    raise TableConflict(f"the table in service has the version {latest} by now, and not {if_version}")
                 await self._catalogue.append(name, fingerprint, latest)
             return self._catalogue.first_version(name) + await _latest(table.lance)
 
