@@ -107,7 +107,8 @@ async def _in_process(options: Options, corpus: Corpus, tell: Tell) -> Evaluatio
         remarks = [*corpus.remarks, *await evaluator.add_documents()]
         asked = await _ask_all(options, corpus, evaluator)
         swept = await _sweep(corpus, system, options.seed, tell) if options.index else None
-        return _written(options, corpus, Evaluation(corpus.name, facts, asked, sweep=swept, remarks=remarks), None)
+        evaluation = Evaluation(corpus.name, facts, asked, sweep=swept, remarks=remarks, broken=corpus.broken)
+        return _written(options, corpus, evaluation, None)
 
 
 async def _through_service(options: Options, corpus: Corpus, client: Client, tell: Tell) -> Evaluation:
@@ -123,15 +124,14 @@ async def _through_service(options: Options, corpus: Corpus, client: Client, tel
     try:
         if not there:
             remarks += await evaluator.add_documents()
+        if options.keep and not there:
+            remarks.append(f"the documents stay in the service, under ids that begin with {prefix_of(corpus)}")
         asked = await _ask_all(options, corpus, evaluator)
-        evaluation = _written(options, corpus, Evaluation(corpus.name, facts, asked, remarks=remarks), client)
+        evaluation = Evaluation(corpus.name, facts, asked, remarks=remarks, broken=corpus.broken)
+        return _written(options, corpus, evaluation, client)
     finally:
         if not (there or options.keep):
             await system.clear()
-    if options.keep and not there:
-        kept = f"the documents stay in the service, under ids that begin with {prefix_of(corpus)}"
-        return replace(evaluation, remarks=[*remarks, kept])
-    return evaluation
 
 
 async def _ask_all(options: Options, corpus: JudgedCorpus, evaluator: Evaluator) -> list[Asked]:

@@ -44,8 +44,9 @@ def gains_of(found: Sequence[Sequence[str]], relevant: Sequence[Mapping[str, flo
     """The gains of pages of ids, best first, [n, depth]. A page that is short, or names an id again, gains nothing there."""
     gains = np.zeros((len(found), depth))
     for row, ids, wanted in zip(gains, found, relevant, strict=True):
-        for place, document_id in enumerate(dict.fromkeys(ids[:depth])):
-            row[place] = wanted.get(document_id, 0.0)
+        left = dict(wanted)
+        for place, document_id in enumerate(ids[:depth]):
+            row[place] = left.pop(document_id, 0.0)
     return gains
 
 
@@ -124,7 +125,7 @@ def bootstrap_means(values: npt.NDArray[np.float64], seed: int, draws: int = DRA
 
     A resample of queries is a vector of how often each was drawn; so all means of all resamples are one matrix product.
     """
-    means = np.concatenate([weights @ values for weights in _resamples(len(values), seed, draws)]) / len(values)
+    means = np.concatenate([weights @ values for weights in resamples(len(values), seed, draws)]) / len(values)
     low, high = np.quantile(means, (0.025, 0.975), axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
@@ -137,7 +138,7 @@ def bootstrap_median(values: Values, seed: int, draws: int = DRAWS) -> tuple[flo
     # The two middle ones of each resample, which are one where the count is odd.
     middles = ((count + 1) // 2, count // 2 + 1)
     medians = []
-    for weights in _resamples(count, seed, draws):
+    for weights in resamples(count, seed, draws):
         drawn = np.cumsum(weights[:, order], axis=1)
         medians.append(sum(ordered[(drawn >= middle).argmax(axis=1)] for middle in middles) / 2.0)
     # The inverse of the distribution: between two places, one of them infinite, nothing can be interpolated.
@@ -145,7 +146,7 @@ def bootstrap_median(values: Values, seed: int, draws: int = DRAWS) -> tuple[flo
     return float(low), float(high)
 
 
-def _resamples(count: int, seed: int, draws: int) -> Iterator[npt.NDArray[np.float64]]:
+def resamples(count: int, seed: int, draws: int) -> Iterator[npt.NDArray[np.float64]]:
     """How often each query stands in each resample, [draws, count] in parts. The same for every measure of one run."""
     random = np.random.default_rng(seed)
     even = np.full(count, 1.0 / count)

@@ -77,12 +77,16 @@ class JudgedQuery:
 
 @dataclass(frozen=True, slots=True)
 class JudgedCorpus:
-    """`documents` is empty where they are in a service already, under the ids that `relevant` names."""
+    """`documents` is empty where they are in a service already, under the ids that `relevant` names.
+
+    `remarks`: what a reader of the figures has to know. `broken`: rows that were left out, a sentence each.
+    """
 
     name: str
     documents: Sequence[JudgedDocument]
     queries: Sequence[JudgedQuery]
-    remarks: tuple[str, ...] = ()  # what a reader of the figures has to know: what was left out, and why
+    remarks: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from serve_app.core.evaluation import Figure
@@ -15,19 +15,22 @@ WORST_CLASSES = 20
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Everything that was found out. `facts`: where it ran, on what, with what settings; `remarks`: whole sentences."""
+    """Everything that was found out. `facts`: where it ran, on what, with what settings; `remarks`: sentences that a
+    reader has to know; `broken`: rows that were left out, a sentence each."""
 
     corpus: str
     facts: Mapping[str, str | int]
     asked: Sequence[Asked] = ()
     classified: Classified | None = None
     sweep: Sweep | None = None
-    remarks: Sequence[str] = field(default_factory=tuple)
+    remarks: Sequence[str] = ()
+    broken: Sequence[str] = ()
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """Every figure; what is infinite (a rank that was not reached) is null."""
     report: dict[str, Any] = {"corpus": evaluation.corpus, **evaluation.facts, "remarks": list(evaluation.remarks)}
+    report["broken"] = list(evaluation.broken)
     if evaluation.asked:
         report["results"] = [_asked_json(each) for each in evaluation.asked]
     if evaluation.classified is not None:
@@ -58,13 +61,15 @@ def as_markdown(evaluation: Evaluation) -> str:
         lines += _classified_table(evaluation.classified)
     if evaluation.sweep is not None:
         lines += _sweep_table(evaluation.sweep)
-    lines += [f"- {each}." for each in [*evaluation.remarks, *_failures(evaluation)]]
+    lines += [f"- {each}." for each in [*evaluation.remarks, *_failed(evaluation)]]
     lines += ["", "; ".join(f"{name} {value}" for name, value in evaluation.facts.items()), ""]
     return "\n".join(lines)
 
 
-def _failures(evaluation: Evaluation) -> Iterator[str]:
-    """A sentence about what could not be asked, of each direction and ranking, or classified."""
+def _failed(evaluation: Evaluation) -> Iterator[str]:
+    """Sentences about what could not be read, asked or classified."""
+    if evaluation.broken:
+        yield f"{len(evaluation.broken):,} rows are broken and were left out; the first: {evaluation.broken[0]}"
     for each in evaluation.asked:
         if each.failures:
             asked = f"{each.direction.arrow}, {each.ranking}"

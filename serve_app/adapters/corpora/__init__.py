@@ -5,7 +5,7 @@ from pathlib import Path
 
 from serve_app.adapters.corpora.captioned import CAPTION_KEYS, read_captions, read_karpathy, read_sidecars
 from serve_app.adapters.corpora.classes import read_classes
-from serve_app.adapters.corpora.files import json_lines, picture_bytes, pictures_in
+from serve_app.adapters.corpora.files import BrokenRows, json_lines, picture_bytes, pictures_in
 from serve_app.adapters.corpora.judged import is_judged, read_judged, read_queries
 from serve_app.core.judgements import JudgedCorpus, LabelledPictures
 from serve_app.errors import InvalidRequest
@@ -76,7 +76,7 @@ def _kind_of_file(path: Path) -> CorpusKind:
         case ".csv" | ".tsv":
             return CorpusKind.CAPTIONS
         case ".jsonl" | ".ndjson":
-            first = next((item for _, item in json_lines(path)), {})
+            first = next((item for _, item in json_lines(path, BrokenRows())), {})
             captioned = "relevant" not in first and any(key in first for key in ("captions", *CAPTION_KEYS))
             return (
                 CorpusKind.CAPTIONS if captioned and ("image" in first or "file_name" in first) else CorpusKind.QUERIES

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.adapters.corpora.files import (
+    BrokenRows,
     check_there,
     json_lines,
     located,
@@ -29,15 +30,18 @@ MANY_KEYS = ("captions", "texts", "sentences")
 
 def read_captions(path: Path, images: Path | None) -> JudgedCorpus:
     """A .jsonl with an object, or a table with a row, for each caption or each picture. Raises InvalidRequest."""
-    rows = json_lines(path) if path.suffix.lower() in (".jsonl", ".ndjson") else table_rows(path)
+    broken = BrokenRows()
+    in_json = path.suffix.lower() in (".jsonl", ".ndjson")
     captions: dict[str, list[str]] = {}
-    for number, row in rows:
-        where = f"{path}:{number}"
-        picture = string_of(row, PICTURE_KEYS, where)
-        if picture is None:
-            raise InvalidRequest(f"{where} names no picture: one of {', '.join(PICTURE_KEYS)} is wanted")
-        captions.setdefault(picture, []).extend(_captions(row, where))
-    return _corpus(path.name, captions, {each: located(each, images or path.parent) for each in captions})
+    for where, row in json_lines(path, broken) if in_json else table_rows(path, broken):
+        with broken.set_aside():
+            picture = string_of(row, PICTURE_KEYS, where)
+            if picture is None:
+                raise InvalidRequest(f"{where} names no picture: one of {', '.join(PICTURE_KEYS)} is wanted")
+            texts = _captions(row, where)
+            captions.setdefault(picture, []).extend(texts)
+    files = {each: located(each, images or path.parent) for each in captions}
+    return _corpus(f"{path.absolute().parent.name}/{path.name}", captions, files, broken)
 
 
 def read_karpathy(path: Path, images: Path | None, split: str) -> JudgedCorpus:
@@ -51,21 +55,23 @@ def read_karpathy(path: Path, images: Path | None, split: str) -> JudgedCorpus:
     if not chosen:
         known = ", ".join(sorted({str(each.get("split")) for each in listed})) or "none"
         raise InvalidRequest(f"{path} has no pictures of the split {split!r}; it has: {known}")
+    broken = BrokenRows()
     captions: dict[str, list[str]] = {}
     files: dict[str, str] = {}
     for at, each in enumerate(chosen):
-        where = f"{path}: picture {at} of {split}"
-        name = string_of(each, ("filename",), where)
-        sentences = each.get("sentences")
-        if name is None or not isinstance(sentences, list):
-            raise InvalidRequest(f"{where} has no `filename` or no list `sentences`")
-        captions[name] = [text for sentence in sentences for text in _captions(sentence, where)]
-        files[name] = _file(images or path.parent, str(each.get("filepath") or ""), name)
-    return _corpus(f"{path.name}, {split}", captions, files)
+        with broken.set_aside():
+            where = f"{path}: picture {at} of {split}"
+            name, sentences = string_of(each, ("filename",), where), each.get("sentences")
+            if name is None or not isinstance(sentences, list):
+                raise InvalidRequest(f"{where} has no `filename` or no list `sentences`")
+            captions[name] = [text for sentence in sentences for text in _captions(sentence, where)]
+            files[name] = _file(images or path.parent, str(each.get("filepath") or ""), name)
+    return _corpus(f"{path.name}, {split}", captions, files, broken)
 
 
 def read_sidecars(folder: Path) -> JudgedCorpus:
     """The pictures of a folder that have a .txt of their name beside them: a caption a line. Raises InvalidRequest."""
+    broken = BrokenRows()
     captions: dict[str, list[str]] = {}
     files: dict[str, str] = {}
     alone = 0
@@ -74,11 +80,12 @@ def read_sidecars(folder: Path) -> JudgedCorpus:
         if not beside.is_file():
             alone += 1
             continue
-        name = picture.relative_to(folder).as_posix()
-        captions[name] = [line.strip() for line in text_of(beside).splitlines() if line.strip()]
-        files[name] = str(picture)
+        with broken.set_aside():
+            name = picture.relative_to(folder).as_posix()
+            captions[name] = [line.strip() for line in text_of(beside).splitlines() if line.strip()]
+            files[name] = str(picture)
     remarks = (f"{alone:,} pictures without a .txt beside them were left out",) if alone else ()
-    return _corpus(folder.name, captions, files, remarks)
+    return _corpus(folder.name, captions, files, broken, remarks)
 
 
 def _captions(row: Mapping[str, Any], where: str) -> list[str]:
@@ -103,11 +110,16 @@ def _file(images: Path, folder: str, name: str) -> str:
 
 
 def _corpus(
-    name: str, captions: Mapping[str, Sequence[str]], files: Mapping[str, str], remarks: Iterable[str] = ()
+    name: str,
+    captions: Mapping[str, Sequence[str]],
+    files: Mapping[str, str],
+    broken: BrokenRows,
+    remarks: Iterable[str] = (),
 ) -> JudgedCorpus:
+    broken.check_some_good(captions)
     if not any(captions.values()):
         raise InvalidRequest(f"{name} holds no captions")
-    check_there(files, name)
+    check_there(files.values(), name)
     bare = sum(not texts for texts in captions.values())
     told = (
         (f"{bare:,} pictures have no caption: they are among the documents, and nobody asks for them",) if bare else ()
@@ -126,7 +138,7 @@ def _corpus(
         if texts:
             asked = _without(together, picture)
             queries.append(JudgedQuery(picture, picture=files[picture], relevant=asked, itself=picture))
-    return JudgedCorpus(name, documents, queries, (*remarks, *told))
+    return JudgedCorpus(name, documents, queries, (*remarks, *told), tuple(broken.sentences))
 
 
 def _without(gains: Mapping[str, float], own: str) -> dict[str, float]:

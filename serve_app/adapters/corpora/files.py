@@ -2,9 +2,11 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sized
+from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from serve_app.errors import InvalidRequest
 
@@ -22,39 +24,77 @@ def text_of(path: Path) -> str:
         raise InvalidRequest(f"{path} cannot be read: {error}") from error
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The number and the object of each line that is not empty. Raises InvalidRequest."""
-    for number, line in enumerate(text_of(path).splitlines(), 1):
+class BrokenRows:
+    """Rows that are left out of a corpus, a sentence each. Real files have some, and figures over all others are worth having."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def append(self, sentence: str) -> None:
+        self.sentences.append(sentence)
+
+    @contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """What is raised about a row inside is noted, and the row left."""
+        try:
+            yield
+        except InvalidRequest as error:
+            self.append(error.message)
+
+    def check_some_good(self, good: Sized) -> None:
+        """Raises InvalidRequest with the first of them where nothing else was there."""
+        if self.sentences and not good:
+            raise InvalidRequest(self.sentences[0])
+
+
+def json_lines(path: Path, broken: BrokenRows) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where it stands and the object of each line that is not empty. Raises InvalidRequest for a file that cannot be read."""
+    # By line feeds alone: JSON may hold the other separators of lines that Python knows.
+    for number, line in enumerate(text_of(path).split("\n"), 1):
+        where = f"{path}:{number}"
         if not line.strip():
             continue
         try:
             item = json.loads(line)
         except json.JSONDecodeError as error:
-            raise InvalidRequest(f"{path}:{number} is not JSON: {error.msg} at column {error.colno}") from error
-        if not isinstance(item, dict):
-            raise InvalidRequest(f"{path}:{number} is no JSON object")
-        yield number, item
+            broken.append(f"{where} is not JSON: {error.msg} at column {error.colno}")
+            continue
+        if isinstance(item, dict):
+            yield where, item
+        else:
+            broken.append(f"{where} is no JSON object")
 
 
-def table_rows(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """The number and the cells of each row, by the names in the first line; separated by comma, tab, | or ;.
+def table_rows(path: Path, broken: BrokenRows) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Where it stands and the cells of each row, by the names in the first line; separated by comma, tab, | or ;.
 
-    Raises InvalidRequest, also for a row that has not as many cells as the first line.
+    Broken are rows that have not as many cells as the first line. Raises InvalidRequest for a file that cannot be read.
     """
-    lines = text_of(path).splitlines(keepends=True)
-    if not lines:
-        raise InvalidRequest(f"{path} is empty")
+    text = text_of(path)
+    first = text.partition("\n")[0]
+    if not first.strip():
+        raise InvalidRequest(f"{path} does not begin with the names of its columns")
     # What separates the names separates the cells: the first line holds no caption that could mislead.
-    delimiter = max(_DELIMITERS, key=lines[0].count)
-    rows = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
-    rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
-    try:
-        for row in rows:
-            if None in row or None in row.values():
-                raise InvalidRequest(f"{path}:{rows.line_num} has not as many cells as the first line")
-            yield rows.line_num, {name: cell.strip() for name, cell in row.items()}
-    except csv.Error as error:
-        raise InvalidRequest(f"{path}:{rows.line_num} cannot be read: {error}") from error
+    delimiter = max(_DELIMITERS, key=first.count)
+    # Flickr30k's file is separated by |, and quotation marks in it are those of the captions.
+    plain: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
+    rows = csv.reader(StringIO(text), delimiter=delimiter, skipinitialspace=True, strict=True, quoting=plain)
+    names: list[str] | None = None
+    while True:
+        try:
+            cells = next(rows, None)
+        except csv.Error as error:
+            broken.append(f"{path}:{rows.line_num} cannot be read: {error}")
+            continue
+        if cells is None:
+            return
+        cells = [cell.strip() for cell in cells]
+        if names is None:
+            names = cells
+        elif len(cells) == len(names):
+            yield f"{path}:{rows.line_num}", dict(zip(names, cells, strict=True))
+        elif cells:
+            broken.append(f"{path}:{rows.line_num} has {len(cells)} cells, the first line {len(names)}")
 
 
 def string_of(item: Mapping[str, Any], names: tuple[str, ...], where: str) -> str | None:
@@ -81,9 +121,9 @@ def picture_bytes(picture: str) -> bytes | None:
     return Path(picture).read_bytes() if "://" not in picture and Path(picture).is_file() else None
 
 
-def check_there(pictures: Mapping[str, str], name: str) -> None:
-    """`pictures`: names and where they are. Raises InvalidRequest if files are missing: figures without them would mislead."""
-    missing = [path for path in pictures.values() if "://" not in path and not Path(path).is_file()]
+def check_there(pictures: Collection[str], name: str) -> None:
+    """Raises InvalidRequest if files are missing: usually the folder is wrong, and figures without them would mislead."""
+    missing = [path for path in pictures if "://" not in path and not Path(path).is_file()]
     if missing:
         raise InvalidRequest(
             f"{name}: {len(missing):,} of {len(pictures):,} pictures are not there, the first is {missing[0]}; name the folder "
