@@ -171,11 +171,7 @@ class Evaluator:
         failures = [each for each in answers if isinstance(each, ItemFailure)]
         if len(failures) == len(queries):
             raise error_of(failures[0].code, failures[0].message)
-        pages = [
-            [] if isinstance(answer, ItemFailure) else [hit for hit in answer if hit.id != query.itself][:depth]
-            for query, answer in zip(queries, answers, strict=True)
-        ]
-        return _judged(direction, ranking, queries, pages, failures, self._settings)
+        return _judged(direction, ranking, queries, answers, self._settings)
 
     async def _answers(
         self, queries: Sequence[JudgedQuery], modalities: Sequence[Modality], ranking: Ranking, limit: int
@@ -227,15 +223,20 @@ def _judged(
     direction: Direction,
     ranking: Ranking,
     queries: Sequence[JudgedQuery],
-    pages: Sequence[Sequence[Found]],
-    failures: Sequence[ItemFailure],
+    answers: Sequence[Sequence[Found] | ItemFailure],
     settings: Settings,
 ) -> Asked:
-    answered = [(query, page) for query, page in zip(queries, pages, strict=True) if query.relevant]
+    pages = [
+        None if isinstance(answer, ItemFailure) else [hit for hit in answer if hit.id != query.itself][: settings.depth]
+        for query, answer in zip(queries, answers, strict=True)
+    ]
+    answered = [(query, page or []) for query, page in zip(queries, pages, strict=True) if query.relevant]
     relevant = [query.relevant for query, _ in answered]
     gains = gains_of([[hit.id for hit in page] for _, page in answered], relevant, settings.depth)
     first = [(query, hit) for query, page in answered for hit in page[:10]]
-    sure = [any((hit.confidence or 0.0) >= settings.confidence for hit in page) for page in pages]
+    # What failed found nothing, and refused nothing either.
+    told = [(query, page) for query, page in zip(queries, pages, strict=True) if page is not None]
+    sure = [any((hit.confidence or 0.0) >= settings.confidence for hit in page) for _, page in told]
     return Asked(
         direction=direction,
         ranking=ranking,
@@ -247,9 +248,9 @@ def _judged(
             [hit.modality is not Modality.TEXT for query, hit in first if hit.id in query.relevant]
         ),
         unanswerable=len(queries) - len(answered),
-        refusal=refusal([not each for each in sure], [not query.relevant for query in queries]),
+        refusal=refusal([not each for each in sure], [not query.relevant for query, _ in told]),
         worst=_worst(answered, gains),
-        failures=tuple(failures),
+        failures=[answer for answer in answers if isinstance(answer, ItemFailure)],
     )
 
 

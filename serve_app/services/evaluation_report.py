@@ -61,7 +61,7 @@ def as_markdown(evaluation: Evaluation) -> str:
         lines += _classified_table(evaluation.classified)
     if evaluation.sweep is not None:
         lines += _sweep_table(evaluation.sweep)
-    lines += [f"- {each}." for each in [*evaluation.remarks, *_failed(evaluation)]]
+    lines += [f"- {each.rstrip('.')}." for each in [*evaluation.remarks, *_failed(evaluation)]]
     lines += ["", "; ".join(f"{name} {value}" for name, value in evaluation.facts.items()), ""]
     return "\n".join(lines)
 

@@ -65,10 +65,9 @@ async def sweep(
     await table.build_index(kind, lists)
     build_s = clock() - began
     nearest = await table.probe(vectors, modality, RECALL_DEPTH, None)
-    readings = [
-        None,
-        *(IndexReading(probes, compared) for compared in COMPARED for probes in probe_ladder(lists)),
-    ]
+    # Beyond all rows of the modality there is nothing more to compare.
+    enough = [each for at, each in enumerate(COMPARED) if at == 0 or COMPARED[at - 1] < info.counts[modality]]
+    readings = [None, *(IndexReading(probes, compared) for compared in enough for probes in probe_ladder(lists))]
     points = []
     for reading in readings:
         found = await table.probe(vectors, modality, RECALL_DEPTH, reading)
