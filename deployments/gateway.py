@@ -10,12 +10,14 @@ from configs.schema import AppConfig
 from deployments.declared import declared_fields
 from deployments.encoders import EncodersBeside
 from deployments.remote import RemoteIndexer, RemotePreprocessor, RemoteRetriever, RemoteTextEncoder
+from serve_app.adapters.job_records import JobRecords
 from serve_app.http.app import create_app
 from serve_app.http.limits import HttpLimits
 from serve_app.services.classify import ClassifyService
 from serve_app.services.documents import DocumentService
 from serve_app.services.embeddings import EmbeddingService
 from serve_app.services.encoders import EncoderSet, EncodersInService, FollowingPictures, FollowingTexts
+from serve_app.services.jobs import JobService
 from serve_app.services.keeping import KeepingService
 from serve_app.services.query_cache import CachedTextEncoding
 from serve_app.services.search import SearchService
@@ -89,6 +91,7 @@ class Gateway:
                 encoders=encoders,
             ),
             keeping=KeepingService(self._indexing, holding=self._indexing),
+            jobs=JobService(JobRecords(config.table.uri, config.table.options)),
             limits=HttpLimits(
                 max_body_bytes=config.http.max_body_bytes,
                 max_documents=config.http.max_documents,

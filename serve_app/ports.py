@@ -17,6 +17,7 @@ from serve_app.types import (
     EmbeddedVideo,
     Embedding,
     EncoderCard,
+    FailedItem,
     FilePart,
     Filter,
     FloatMatrix,
@@ -26,6 +27,7 @@ from serve_app.types import (
     IndexReading,
     IndexState,
     ItemFailure,
+    JobState,
     Modality,
     Orphans,
     PictureContent,
@@ -382,6 +384,20 @@ class WriteHolding(Protocol):
 
     async def release_writes(self) -> None:
         """Let those go on that wait; nothing where none are held."""
+        ...
+
+
+class JobReading(Protocol):
+    """What jobs wrote down of themselves. Raises StorageUnavailable."""
+
+    async def states(self) -> list[JobState]:
+        """Of all jobs, in no order."""
+        ...
+
+    async def state(self, job_id: str) -> JobState | None: ...
+
+    async def failures(self, job_id: str, attempt: int, limit: int) -> list[FailedItem]:
+        """The first `limit` items that failed in this attempt, each once."""
         ...
 
 

@@ -779,6 +779,16 @@ class JobState:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedItem:
+    """An item that a job could not store. `key`: of the item in its source."""
+
+    key: str
+    uri: str | None
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Readiness:
     """Whether every part answers and belongs together; if not, `failure` has a code and one sentence for the operator."""
 

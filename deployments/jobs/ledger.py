@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.schema import TableConfig
+from serve_app.adapters.job_records import FAILURES, JOBS, STATE
 from serve_app.adapters.object_folder import ObjectFolder
 from serve_app.core.jobs import state_from_bytes, state_to_bytes
 from serve_app.types import ItemFailure, JobState
 
-JOBS = "_jobs"
-FAILURES = "failures.parquet"
+ALL_FAILURES = "failures.parquet"
 FAILURE_SCHEMA = pa.schema(
     [("key", pa.string()), ("uri", pa.string()), ("code", pa.string()), ("message", pa.string())]
 )
@@ -66,14 +66,14 @@ class Ledger:
 
     def __init__(self, table: TableConfig, job_id: str) -> None:
         self._folder = ObjectFolder(f"{jobs_folder(table).uri}/{job_id}", table.options)
-        self.failures_uri = f"{self._folder.uri}/{FAILURES}"
+        self.failures_uri = f"{self._folder.uri}/{ALL_FAILURES}"
 
     def state(self) -> JobState | None:
-        data = self._folder.get("state.json")
+        data = self._folder.get(STATE)
         return None if data is None else state_from_bytes(data)
 
     def save_state(self, state: JobState) -> None:
-        self._folder.put("state.json", state_to_bytes(state))
+        self._folder.put(STATE, state_to_bytes(state))
 
     def note_done(self, keys: Sequence[str], kinds: Sequence[int]) -> None:
         """These keys need no more work: their commit has been made."""
@@ -87,7 +87,7 @@ class Ledger:
             for key, (uri, failure) in failures.items()
         ]
         data = _to_parquet(pa.Table.from_pylist(rows, FAILURE_SCHEMA))
-        self._folder.put(f"failures/{attempt:04}-{uuid.uuid4().hex}.parquet", data)
+        self._folder.put(f"{FAILURES}/{attempt:04}-{uuid.uuid4().hex}.parquet", data)
 
     def done(self) -> Done:
         """What is noted as done."""
@@ -102,13 +102,13 @@ class Ledger:
 
     def failures(self, attempt: int) -> pa.Table:
         """What failed in this attempt, a row for each key; a later attempt tries again what failed in an earlier one."""
-        found = list(self._read(f"failures/{attempt:04}-"))
+        found = list(self._read(f"{FAILURES}/{attempt:04}-"))
         rows = pa.concat_tables(found) if found else FAILURE_SCHEMA.empty_table()
         _, first = np.unique(np.asarray(rows.column("key").to_pylist(), dtype=object), return_index=True)
         return rows.take(pa.array(np.sort(first)))
 
     def save_failures(self, rows: pa.Table) -> None:
-        self._folder.put(FAILURES, _to_parquet(rows))
+        self._folder.put(ALL_FAILURES, _to_parquet(rows))
 
     def _read(self, begin: str) -> Iterator[pa.Table]:
         names = [name for name in self._folder.names(begin.partition("/")[0]) if name.startswith(begin)]

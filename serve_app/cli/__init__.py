@@ -1,4 +1,4 @@
-"""The command line `crossmodal`: serve, add, ingest, search, evaluate, export, import, delete, gc, status, snapshot, table.
+"""The command line `crossmodal`: serve, add, ingest, search, evaluate, export, import, delete, gc, jobs, status, ...
 
 All but ingest, export and import work over HTTP.
 
@@ -14,6 +14,7 @@ from serve_app.cli.exporting import export
 from serve_app.cli.gc import gc
 from serve_app.cli.importing import import_
 from serve_app.cli.ingest import ingest
+from serve_app.cli.jobs import jobs
 from serve_app.cli.keeping import snapshot, table
 from serve_app.cli.search import search
 from serve_app.cli.serve import serve
@@ -35,6 +36,7 @@ app.command()(export)
 app.command("import")(import_)
 app.command()(delete)
 app.command()(gc)
+app.command()(jobs)
 app.command()(status)
 app.add_typer(snapshot, name="snapshot")
 app.add_typer(table, name="table")

@@ -198,6 +198,38 @@ class TableEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Job:
+    """How a job stands: counts over all attempts, times and stages of the last one. `status`: running, finished, failed, lost.
+
+    `stages`: by name `items`, `items_per_s`, `busy_share` and more. `failures`: with `Client.job` alone, the first hundred
+    items that could not be stored, each with `key`, `uri`, `code` and `message`.
+    """
+
+    id: str
+    kind: str
+    table: str
+    status: str
+    attempt: int
+    started_at: str
+    updated_at: str
+    message: str = ""
+    stored: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    skipped: int = 0
+    encoded: int = 0
+    repeated: int = 0
+    bytes: int = 0
+    startup_s: float = 0.0
+    running_s: float = 0.0
+    upkeep_s: float = 0.0
+    items_per_s: float = 0.0
+    bottleneck: str | None = None
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    failures: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """Whether the service takes requests. When it does not, `reason` is a sentence and `code` that of the error."""
 

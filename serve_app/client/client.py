@@ -16,6 +16,7 @@ from serve_app.client.answers import (
     Deletion,
     Embeddings,
     ImageSource,
+    Job,
     Moment,
     NewDocument,
     Orphans,
@@ -271,6 +272,14 @@ class Client:
     def drop_table(self, name: str) -> None:
         """Remove a table for good. Raises TableNotFound, and TableConflict while anybody may need it."""
         self._transport.send("DELETE", f"/v1/tables/{quote(name, safe='')}")
+
+    def jobs(self) -> tuple[Job, ...]:
+        """Bulk work: the latest jobs, the last to have said something first."""
+        return tuple(read_answer(Job, each) for each in self._transport.json("GET", "/v1/jobs").get("jobs", ()))
+
+    def job(self, job_id: str) -> Job:
+        """One job, with what it could not store. Raises JobNotFound."""
+        return read_answer(Job, self._transport.json("GET", f"/v1/jobs/{quote(job_id, safe='')}"))
 
     def models(self) -> Mapping[str, Any]:
         """The encoder that the service runs, as /v1/models describes it."""

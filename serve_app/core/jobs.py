@@ -15,9 +15,13 @@ LOST_AFTER = timedelta(seconds=60)
 JOB_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
+def is_job_id(job_id: str) -> bool:
+    return JOB_ID.fullmatch(job_id) is not None
+
+
 def check_job_id(job_id: str) -> None:
     """Raises InvalidRequest unless the id is fit to be the name of a folder."""
-    if not JOB_ID.fullmatch(job_id):
+    if not is_job_id(job_id):
         raise InvalidRequest("the id of a job has up to 63 of a-z, 0-9, - and _, a letter or digit first")
 
 
@@ -27,6 +31,10 @@ def state_to_json(state: JobState) -> dict[str, Any]:
     content["started_at"], content["updated_at"] = state.started_at.isoformat(), state.updated_at.isoformat()
     content["items_per_s"] = round(items_per_s(state), 2)
     content["bottleneck"] = bottleneck(state)
+    busy = shares(state)
+    for name, each in state.stages.items():
+        content["stages"][name]["items_per_s"] = round(stage_items_per_s(each), 2)
+        content["stages"][name]["busy_share"] = round(busy[name], 3)
     return content
 
 
@@ -39,9 +47,13 @@ def state_from_json(content: Mapping[str, Any]) -> JobState:
             "status": JobStatus(values["status"]),
             "started_at": datetime.fromisoformat(values["started_at"]),
             "updated_at": datetime.fromisoformat(values["updated_at"]),
-            "stages": {name: StageFigures(**figures) for name, figures in values["stages"].items()},
+            "stages": {name: _stage_from_json(figures) for name, figures in values["stages"].items()},
         }
     )
+
+
+def _stage_from_json(content: Mapping[str, Any]) -> StageFigures:
+    return StageFigures(**{key: value for key, value in content.items() if key in StageFigures.__dataclass_fields__})
 
 
 def state_from_bytes(data: bytes) -> JobState:
@@ -62,6 +74,11 @@ def items_per_s(state: JobState) -> float:
     """Items done by the last attempt per second of work, start and upkeep not counted."""
     done = state.stages.get("write", StageFigures()).items
     return done / state.running_s if state.running_s > 0 else 0.0
+
+
+def stage_items_per_s(stage: StageFigures) -> float:
+    """Items per second of all its workers together, while they work."""
+    return stage.items * max(stage.workers, 1) / stage.busy_s if stage.busy_s > 0 else 0.0
 
 
 def shares(state: JobState) -> dict[str, float]:
@@ -98,7 +115,7 @@ def summary(state: JobState) -> str:
     ]
     busy = shares(state)
     for name, each in state.stages.items():
-        rate = f", {each.items / each.busy_s:,.0f} items/s while busy" if each.busy_s > 0 else ""
+        rate = f", {stage_items_per_s(each):,.0f} items/s while busy" if each.busy_s > 0 else ""
         lines.append(
             f"  {name:8} {each.items:>9,} items {each.busy_s:8.1f} s in {each.workers} ({busy[name]:.0%}){rate}"
         )

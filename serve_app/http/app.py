@@ -10,6 +10,7 @@ from serve_app.errors import CrossmodalError
 from serve_app.http.document_contract import document_operations
 from serve_app.http.encoder_calls import encoder_operations
 from serve_app.http.error_table import answer_error, answer_http_exception
+from serve_app.http.jobs import job_operations
 from serve_app.http.keeping import keeping_operations
 from serve_app.http.limits import HttpLimits
 from serve_app.http.middleware import BodyLimit, Deadline, LastNet, RequestId
@@ -23,6 +24,7 @@ from serve_app.http.wire import RequestModels
 from serve_app.services.classify import ClassifyService
 from serve_app.services.documents import DocumentService
 from serve_app.services.embeddings import EmbeddingService
+from serve_app.services.jobs import JobService
 from serve_app.services.keeping import KeepingService
 from serve_app.services.search import SearchService
 from serve_app.services.status import StatusService
@@ -37,6 +39,7 @@ def create_app(
     classify: ClassifyService,
     status: StatusService,
     keeping: KeepingService,
+    jobs: JobService,
     limits: HttpLimits | None = None,
 ) -> Starlette:
     """The HTTP contract over these services."""
@@ -48,6 +51,7 @@ def create_app(
         *encoder_operations(embeddings, classify, limits),
         *orphan_operations(documents),
         *keeping_operations(keeping),
+        *job_operations(jobs),
         *service_operations(status),
         *page_operations(),
     ]

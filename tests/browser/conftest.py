@@ -58,11 +58,7 @@ def gallery() -> Gallery:
 
 @pytest.fixture(scope="module")
 def address(gallery: Gallery) -> Iterator[str]:
-    with serving(
-        create_app(
-            gallery.search, gallery.documents, gallery.embeddings, gallery.classify, gallery.status, gallery.keeping
-        )
-    ) as address:
+    with serving(create_app(*gallery.parts)) as address:
         yield address
 
 

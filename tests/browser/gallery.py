@@ -4,6 +4,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -11,6 +12,7 @@ from serve_app.services.classify import ClassifyService
 from serve_app.services.documents import DocumentService
 from serve_app.services.embeddings import EmbeddingService
 from serve_app.services.indexing import IndexingService
+from serve_app.services.jobs import JobService
 from serve_app.services.keeping import KeepingService
 from serve_app.services.retrieval import RetrievalService
 from serve_app.services.search import SearchService
@@ -26,6 +28,7 @@ from serve_app.types import (
     PictureTask,
     UpsertOutcome,
 )
+from tests.fakes.jobs import MemoryJobs
 from tests.fakes.keeping import MemoryKeeping
 from tests.fakes.parts import FakePictureWork, FakeTextEncoding, vector_of
 from tests.fakes.table import MemoryTable
@@ -80,6 +83,16 @@ class Gallery:
     classify: ClassifyService
     status: StatusService
     keeping: KeepingService
+    jobs: JobService
+    records: MemoryJobs
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """What the application is made of."""
+        return (
+            *(self.search, self.documents, self.embeddings, self.classify),
+            *(self.status, self.keeping, self.jobs),
+        )
 
 
 async def fill(
@@ -99,6 +112,7 @@ async def fill(
         calibration_growth=0.2,
     )
     embeddings = EmbeddingService(words, seeing, max_characters=200)
+    records = MemoryJobs()
     gallery = Gallery(
         SearchService(words, seeing, retrieval, max_characters=200, max_limit=50),
         DocumentService(words, seeing, retrieval, indexing, max_characters=200, image_weight=0.5),
@@ -106,6 +120,8 @@ async def fill(
         ClassifyService(embeddings, max_prompts=12),
         StatusService(words, seeing, retrieval, indexing, cache_s=0),
         KeepingService(MemoryKeeping(table)),
+        JobService(records),
+        records,
     )
     outcomes = await gallery.documents.add(
         [

@@ -7,9 +7,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from serve_app.errors import Overloaded
-from serve_app.types import ItemFailure, Readiness, SearchAnswer, SearchRequest
+from serve_app.types import ItemFailure, JobStatus, Readiness, SearchAnswer, SearchRequest
 from tests.browser.gallery import Gallery
 from tests.browser.page import Page
+from tests.fakes.jobs import a_job
 
 
 def test_a_visitor_is_welcomed_with_examples_and_told_what_there_is(page: Page) -> None:
@@ -19,6 +20,17 @@ def test_a_visitor_is_welcomed_with_examples_and_told_what_there_is(page: Page) 
     assert page.one("#welcome").is_displayed()
     assert len(page.all("#examples button")) >= 4
     assert page.driver.switch_to.active_element == page.one("#words")
+
+
+def test_bulk_work_is_told_while_it_runs(page: Page, gallery: Gallery) -> None:
+    gallery.records.kept = {"holiday": a_job(), "old": a_job("old", status=JobStatus.FINISHED)}
+    page.open()
+    page.wait_for("the job", "!document.getElementById('jobs').hidden")
+    told = "ingest holiday is running: 900 stored, 100 failed, 100 items/s, held up by encode"
+    assert [each.text for each in page.all("#jobs li")] == [told]
+    gallery.records.kept = {"holiday": a_job(status=JobStatus.FINISHED)}
+    page.wait_for("its end", "document.getElementById('jobs').hidden")
+    assert page.one("#table").text == "6 pictures and 3 texts · model fake"
 
 
 def test_an_example_is_a_search(page: Page) -> None:

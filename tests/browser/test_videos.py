@@ -68,8 +68,7 @@ async def _filled() -> Gallery:
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     gallery = asyncio.run(_filled())
-    parts = (gallery.search, gallery.documents, gallery.embeddings, gallery.classify, gallery.status, gallery.keeping)
-    with serving(create_app(*parts)) as address:
+    with serving(create_app(*gallery.parts)) as address:
         yield address
 
 

@@ -37,6 +37,7 @@ def app_of(system: System, limits: HttpLimits = LIMITS) -> ASGIApp:
         system.classify,
         system.status,
         system.keeping,
+        system.jobs,
         limits,
     )
 

@@ -44,6 +44,11 @@ MAY_IMPORT = {
     ),
     # Where several adapters meet: what lies in buckets, and in tables of ours.
     "serve_app.adapters.object_files": ("serve_app.adapters.object_store", "serve_app.errors"),
+    "serve_app.adapters.job_records": (
+        "serve_app.adapters.object_folder",
+        "serve_app.core.jobs",
+        "serve_app.types",
+    ),
     "serve_app.adapters.object_folder": ("serve_app.adapters.object_store",),
     "serve_app.adapters.object_writing": ("serve_app.adapters.object_folder", "serve_app.adapters.object_store"),
     "serve_app.adapters.exchange": (
@@ -75,6 +80,7 @@ MAY_IMPORT = {
         "serve_app.http",
         "serve_app.services",
         "serve_app.core.failures",
+        "serve_app.core.jobs",
         "serve_app.core.videos",
         "serve_app.types",
         "serve_app.errors",

@@ -81,7 +81,7 @@ def test_the_endpoint_table_is_that_of_the_application() -> None:
     nothing = cast(Any, None)
     served = {
         f"{method} {re.sub(r':[a-z_]+}', '}', route.path)}"
-        for route in cast(list[Route], create_app(*[nothing] * 6).routes)
+        for route in cast(list[Route], create_app(*[nothing] * 7).routes)
         for method in (route.methods or set()) - {"HEAD"}
     }
     written = [call for call, _ in rows("HTTP", "call")]

@@ -5,8 +5,10 @@ import { clock, open as openPlayer } from "./player.js";
 
 const at = (id) => document.getElementById(id);
 const LIMIT = 24;
+const JOBS_EVERY_MS = 3000;
 const pictures = []; // every file that was searched by; the window's history holds their places
 let picture = null; // the file that is searched by
+let model = ""; // what the service runs
 let running = null; // the AbortController of the search under way
 
 function kind() {
@@ -196,15 +198,45 @@ async function showTable() {
       fail(`Not ready: ${(await ready.json()).error.message}`);
       return;
     }
-    const { table, model } = await ready.json();
-    const count = (name) => table?.counts?.[name] ?? 0;
-    const pictures = count("image") + count("image_text");
-    const frames = count("video_frame") ? `, ${count("video_frame").toLocaleString("en")} moments of videos` : "";
-    at("table").textContent = `${pictures.toLocaleString("en")} pictures${frames} and ${count("text").toLocaleString("en")} texts · model ${model.id}`;
-    if (pictures && !location.search) await showSamples();
+    const state = await ready.json();
+    model = state.model.id;
+    if (tellCounts(state.table?.counts) && !location.search) await showSamples();
   } catch {
     fail("The service cannot be reached.");
   }
+}
+
+// Returns how many pictures there are.
+function tellCounts(counts) {
+  const count = (name) => counts?.[name] ?? 0;
+  const pictures = count("image") + count("image_text");
+  const frames = count("video_frame") ? `, ${count("video_frame").toLocaleString("en")} moments of videos` : "";
+  at("table").textContent = `${pictures.toLocaleString("en")} pictures${frames} and ${count("text").toLocaleString("en")} texts · model ${model}`;
+  return pictures;
+}
+
+// Bulk work that runs now; while there is some, it is asked again, and the counts of the table with it.
+async function showJobs() {
+  const answer = await fetch("v1/jobs").catch(() => null);
+  const jobs = answer?.ok ? (await answer.json()).jobs.filter((job) => job.status === "running") : [];
+  const ran = !at("jobs").hidden;
+  at("jobs").replaceChildren(
+    ...jobs.map((job) => {
+      const item = document.createElement("li");
+      const figures = [`${job.stored.toLocaleString("en")} stored`];
+      if (job.failed) figures.push(`${job.failed.toLocaleString("en")} failed`);
+      if (job.items_per_s) figures.push(`${Math.round(job.items_per_s).toLocaleString("en")} items/s`);
+      if (job.bottleneck) figures.push(`held up by ${job.bottleneck}`);
+      item.textContent = `${job.kind} ${job.id} is running: ${figures.join(", ")}`;
+      return item;
+    }),
+  );
+  show(at("jobs"), jobs.length > 0);
+  if (jobs.length || ran) {
+    const table = await fetch("v1/table").catch(() => null);
+    if (table?.ok) tellCounts((await table.json()).counts);
+  }
+  if (jobs.length) setTimeout(showJobs, JOBS_EVERY_MS);
 }
 
 // --- the address is the state ---------------------------------------------------------------------------------------
@@ -299,4 +331,4 @@ addEventListener("drop", (event) => {
 });
 
 follow();
-showTable();
+showTable().then(showJobs);

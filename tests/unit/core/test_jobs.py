@@ -3,7 +3,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from serve_app.core.jobs import as_seen, bottleneck, check_job_id, items_per_s, progress_line, summary
+from serve_app.core.jobs import (
+    as_seen,
+    bottleneck,
+    check_job_id,
+    items_per_s,
+    progress_line,
+    state_from_json,
+    state_to_json,
+    summary,
+)
 from serve_app.errors import InvalidRequest
 from serve_app.types import JobState, JobStatus, StageFigures
 
@@ -50,3 +59,7 @@ def test_the_summary_names_rate_stages_and_repeated_work() -> None:
 def test_an_id_that_is_no_name_of_a_folder_is_refused(wrong: str) -> None:
     with pytest.raises(InvalidRequest):
         check_job_id(wrong)
+
+
+def test_a_state_comes_back_from_json_as_it_was() -> None:
+    assert state_from_json(state_to_json(STATE)) == STATE

@@ -1,5 +1,6 @@
 """The ledger on a real folder: what is noted is read again, by whoever comes next."""
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 
 from configs.schema import TableConfig
 from deployments.jobs.ledger import STORED_ENCODED, STORED_KNOWN, UNCHANGED, Ledger, hashes_of, is_among
-from serve_app.types import ItemFailure, JobState, JobStatus, StageFigures
+from serve_app.adapters.job_records import JobRecords
+from serve_app.types import FailedItem, ItemFailure, JobState, JobStatus, StageFigures
 
 
 @pytest.fixture
@@ -52,3 +54,22 @@ def test_the_state_comes_back_as_it_was(ledger: Ledger) -> None:
     )
     ledger.save_state(state)
     assert ledger.state() == state
+
+
+def test_what_a_job_writes_down_is_told_elsewhere(ledger: Ledger, tmp_path: Path) -> None:
+    records = JobRecords(str(tmp_path / "table"))
+    assert asyncio.run(records.states()) == []
+    assert asyncio.run(records.state("job")) is None
+    now = datetime.now(UTC)
+    state = JobState("job", "ingest", "documents", JobStatus.RUNNING, 2, now, now, failed=3)
+    ledger.note_failures(2, {"x": ("file:///x", ItemFailure("not_a_picture", "it is none"))})
+    assert asyncio.run(records.states()) == []  # begun, and nothing said so far
+    ledger.save_state(state)
+    ledger.note_failures(2, {"x": ("file:///x", ItemFailure("not_a_picture", "again"))})
+    ledger.note_failures(1, {"y": (None, ItemFailure("not_a_picture", "earlier"))})
+    assert asyncio.run(records.states()) == [state]
+    assert asyncio.run(records.state("job")) == state
+    (failed,) = asyncio.run(records.failures("job", 2, 10))
+    assert (failed.key, failed.uri, failed.code) == ("x", "file:///x", "not_a_picture")
+    assert asyncio.run(records.failures("job", 1, 10)) == [FailedItem("y", None, "not_a_picture", "earlier")]
+    assert asyncio.run(records.failures("job", 2, 0)) == []

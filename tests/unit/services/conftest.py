@@ -9,12 +9,14 @@ from serve_app.services.classify import ClassifyService
 from serve_app.services.documents import DocumentService
 from serve_app.services.embeddings import EmbeddingService
 from serve_app.services.indexing import IndexingService
+from serve_app.services.jobs import JobService
 from serve_app.services.keeping import KeepingService
 from serve_app.services.query_cache import CachedTextEncoding
 from serve_app.services.retrieval import RetrievalService
 from serve_app.services.search import SearchService
 from serve_app.services.status import StatusService
 from serve_app.types import FieldIndex, FieldSpec, FieldType
+from tests.fakes.jobs import MemoryJobs
 from tests.fakes.keeping import MemoryKeeping
 from tests.fakes.parts import FakePictureWork, FakeTextEncoding
 from tests.fakes.table import MemoryTable
@@ -35,6 +37,8 @@ class System:
     classify: ClassifyService
     status: StatusService
     keeping: KeepingService
+    records: MemoryJobs
+    jobs: JobService
 
 
 FIELDS = {
@@ -45,6 +49,7 @@ FIELDS = {
 
 
 def make_system(table: MemoryTable | None = None, texts: FakeTextEncoding | None = None) -> System:
+    records = MemoryJobs()
     table, texts, pictures = table or MemoryTable(fields=FIELDS), texts or FakeTextEncoding(), FakePictureWork()
     pictures.card = texts.card
     retrieval = RetrievalService(table, candidates=50)
@@ -79,6 +84,8 @@ def make_system(table: MemoryTable | None = None, texts: FakeTextEncoding | None
         ClassifyService(embeddings, max_prompts=12),
         StatusService(texts, pictures, retrieval, indexing, cache_s=0),
         KeepingService(MemoryKeeping(table), indexing.writing),
+        records,
+        JobService(records),
     )
 
 
