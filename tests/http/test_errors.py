@@ -30,6 +30,7 @@ STATUSES = {
     "conflict": 409,
     "snapshot_exists": 409,
     "table_conflict": 409,
+    "destination_conflict": 409,
     "method_not_allowed": 405,
     "unavailable": 503,
     "overloaded": 503,
