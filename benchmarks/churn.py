@@ -5,18 +5,22 @@
 
 Half of the changes replace a row, a quarter add one and a quarter delete one, in batches of a hundred as a busy service forms
 them, so that the number of rows stays about what it was. Old versions are kept for a few seconds only: in a day a table sees
-its retention pass many times.
+its retention pass many times. All the while a process of its own, as a Retriever is one, searches every now and then: its
+latencies are also those of the moments when the table is compacted or its version is new.
 """
 
 import argparse
 import asyncio
+import itertools
+import multiprocessing
 import random
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +35,8 @@ PLOT = Path("docs/images/churn.png")
 ROWS, CHANGES, BATCH = 20_000, 200_000, 100
 KEEP = timedelta(seconds=5)
 POINTS = 40
-SEARCHES = 20
+QUERIES = 20
+BETWEEN_SEARCHES_S = 0.1
 
 
 async def churn(folder: Path, rows: int, changes: int) -> list[dict[str, Any]]:
@@ -47,55 +52,103 @@ async def churn(folder: Path, rows: int, changes: int) -> list[dict[str, Any]]:
         calibration_growth=0.2,
     )
     await service.prepare_table(ENCODER)
-    reader = LanceTable(str(folder), index_cache_bytes=2**28, metadata_cache_bytes=2**27)
-    queries = next(clustered(SEARCHES, seed=99)).vectors
-    draw = random.Random(7)
     ids = [each for chunk in clustered(rows) for each in chunk.ids]
-    new = _endless()
     points: list[dict[str, Any]] = []
-    latencies: list[float] = []
-    done, started = 0, time.perf_counter()
-    while done < changes:
-        writes = [next(new) for _ in range(BATCH * 3 // 4)]
+    writes: list[float] = []
+    started = time.perf_counter()
+    with _searcher(folder) as searcher:
+        for done, latency in enumerate(_changed(service, ids), 1):
+            writes.append(await latency)
+            changed = done * BATCH
+            if changed * POINTS // changes > len(points):
+                searcher.send("told so far")
+                rate = changed / (time.perf_counter() - started)
+                points.append(await _point(folder, changed, rate, writes, searcher.recv()))
+                writes.clear()
+            if changed >= changes:
+                break
+    await service.settled()
+    return points
+
+
+def _changed(service: IndexingService, ids: list[str]) -> Iterator[Awaitable[float]]:
+    """Batches of changes without end: each, awaited, is done, and gives the seconds of its upserts."""
+    draw, new = random.Random(7), _endless()
+
+    async def batch() -> float:
+        written = [next(new) for _ in range(BATCH * 3 // 4)]
         replaced = [
-            record_of(draw.choice(ids), each.vector, each.modality, text=each.id) for each in writes[: BATCH // 2]
+            record_of(draw.choice(ids), each.vector, each.modality, text=each.id) for each in written[: BATCH // 2]
         ]
-        added = writes[BATCH // 2 :]
+        added = written[BATCH // 2 :]
+        # A replaced row may be doomed in the same round: it is written, then deleted.
         doomed = [ids.pop(draw.randrange(len(ids))) for _ in range(BATCH // 4)]
         began = time.perf_counter()
         outcomes = await service.upsert([*replaced, *added])
-        latencies.append(time.perf_counter() - began)
+        seconds = time.perf_counter() - began
         await service.delete(doomed)
         if failures := [each for each in outcomes if isinstance(each, ItemFailure)]:
             raise RuntimeError(failures[0].message)
-        ids += [each.id for each in added]
-        # A replaced row may have been doomed in the same round: it was written, then deleted.
-        done += BATCH
-        if done * POINTS // changes > len(points):
-            searches = []
-            for query in queries:
-                began = time.perf_counter()
-                await reader.nearest(query[None], Modality.IMAGE, 10)
-                searches.append(time.perf_counter() - began)
-            sizes = _file_sizes(folder)
-            info = await reader.info()
-            points.append(
-                told(
-                    {
-                        "changes": done,
-                        "rows": sum(info.counts.values()),
-                        "files": len(sizes),
-                        "size_mb": sum(sizes) / 1e6,
-                        "changes_per_s": done / (time.perf_counter() - started),
-                        **{f"write_{name}": value for name, value in milliseconds(latencies).items()},
-                        **{f"search_{name}": value for name, value in milliseconds(searches).items()},
-                        "index": info.index.kind.value if info.index else None,
-                    }
-                )
-            )
-            latencies.clear()
-    await service.settled()
-    return points
+        ids.extend(each.id for each in added)
+        return seconds
+
+    while True:
+        yield batch()
+
+
+async def _point(
+    folder: Path, changed: int, rate: float, writes: Sequence[float], searches: Sequence[float]
+) -> dict[str, Any]:
+    sizes = _file_sizes(folder)
+    info = await LanceTable(str(folder), index_cache_bytes=2**20, metadata_cache_bytes=2**20).info()
+    return told(
+        {
+            "changes": changed,
+            "rows": sum(info.counts.values()),
+            "files": len(sizes),
+            "size_mb": sum(sizes) / 1e6,
+            "changes_per_s": rate,
+            **{f"write_{name}": value for name, value in milliseconds(writes).items()},
+            "searches": len(searches),
+            **{f"search_{name}": value for name, value in milliseconds(searches).items()},
+            "index": info.index.kind.value if info.index else None,
+        }
+    )
+
+
+@contextmanager
+def _searcher(folder: Path) -> Iterator[Connection]:
+    """A process that searches until the end; whatever is sent to it, it answers with the seconds of its searches since."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_search, args=(folder, there), daemon=True)
+    process.start()
+    there.close()  # else nobody would hear that the process has ended
+    here.recv()  # it is ready
+    try:
+        yield here
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _search(folder: Path, asked: Connection) -> None:
+    asyncio.run(_search_until_terminated(folder, asked))
+
+
+async def _search_until_terminated(folder: Path, asked: Connection) -> None:
+    table = LanceTable(str(folder), index_cache_bytes=2**28, metadata_cache_bytes=2**27)
+    queries = next(clustered(QUERIES, seed=99)).vectors
+    await table.nearest(queries[:1], Modality.IMAGE, 10)
+    asked.send("ready")
+    latencies: list[float] = []
+    for query in itertools.cycle(queries):
+        began = time.perf_counter()
+        await table.nearest(query[None], Modality.IMAGE, 10)
+        latencies.append(time.perf_counter() - began)
+        if asked.poll(BETWEEN_SEARCHES_S):
+            asked.recv()
+            asked.send(latencies)
+            latencies = []
 
 
 def _file_sizes(folder: Path) -> list[int]:

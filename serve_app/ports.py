@@ -420,6 +420,10 @@ class MaintainedTable(DocumentTable, Protocol):
         """Remove the vector index, if there is one."""
         ...
 
+    async def frozen(self) -> "MaintainedTable":
+        """The table as it is now: read-only, and the same rows whatever is written meanwhile."""
+        ...
+
     async def probe(
         self, vectors: FloatMatrix, modality: Modality, limit: int, reading: IndexReading | None
     ) -> list[list[str]]:

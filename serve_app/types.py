@@ -659,7 +659,7 @@ class IndexState:
     exact_ms: float
     partitions: int = 0  # lists of the index
     readings: Mapping[Reach, IndexReading] | None = None  # how the index is asked, as measured; None for exact search
-    built_rows: int = 0  # of the table when the index was made
+    built_rows: int = 0  # of the table when an index was last made, even if exact search was better
     build_s: float = 0.0
     unindexed_rows: int = 0  # at present: written since the index was last brought up to date, and searched exactly
 

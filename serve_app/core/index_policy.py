@@ -33,6 +33,8 @@ MIN_BITS, BITS_PER_BYTE = 64, 8
 RETIME_GROWTH = 0.5
 # Lists that were made for half as many rows, or for twice as many, are too long or too short.
 REBUILD_GROWTH = 2.0
+# Where an index was no better than exact search, so many times more rows are worth another try.
+RETRY_GROWTH = 1.5
 # The share of time that compaction may take: it rewrites small files together with their larger neighbours, so that its cost
 # grows with the table.
 UPKEEP_SHARE = 0.1
@@ -89,6 +91,14 @@ def wants_index(policy: IndexPolicy, exact_ms: float) -> bool:
     return policy.target_recall < 1 and exact_ms > policy.exact_search_ms
 
 
+def given_up(state: IndexState | None, rows: int) -> bool:
+    """Whether an index was made of about so many rows, and was not as good as exact search. To make one again
+    whenever half of the rows have changed would keep a busy table's machine busy for nothing."""
+    if state is None or state.kind is not IndexKind.EXACT or not state.built_rows:
+        return False
+    return state.built_rows / RETRY_GROWTH <= rows <= state.built_rows * RETRY_GROWTH
+
+
 def kind_for(dimension: int) -> IndexKind:
     """The quantisation for vectors of this length. At a million rows of 512 a bit a number is a sixth of the memory of a
     byte, and under a filter that half of the rows fit it takes two thirds of the time."""
@@ -139,6 +149,6 @@ def recall_of(found: Sequence[Sequence[str]], nearest: Sequence[Sequence[str]]) 
     return hits / wanted if wanted else 1.0
 
 
-def compaction_wait_s(idle_s: float, last_duration_s: float) -> float:
-    """How long to wait until the next compaction: it may take a tenth of the time, however large the table grew."""
+def upkeep_wait_s(idle_s: float, last_duration_s: float) -> float:
+    """How long a step of upkeep waits until it is taken again: it may take a tenth of the time, however large the table grew."""
     return max(0.0, last_duration_s / UPKEEP_SHARE - last_duration_s - idle_s)

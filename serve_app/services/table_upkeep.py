@@ -15,7 +15,7 @@ from datetime import timedelta
 
 import numpy as np
 
-from serve_app.core.index_policy import IndexStep, compaction_wait_s
+from serve_app.core.index_policy import IndexStep, upkeep_wait_s
 from serve_app.core.ranking import estimate_calibration, needs_calibration
 from serve_app.core.usual_texts import ENOUGH_TEXTS
 from serve_app.errors import CrossmodalError
@@ -60,6 +60,8 @@ class TableUpkeep:
         self._changed_rows = 0  # since the index was last measured
         self._compacted_at = -float("inf")
         self._compaction_s = 0.0
+        self._kept_at = -float("inf")  # when the index was last built, or measured
+        self._keeping_s = 0.0
         self._touched_at = -float("inf")  # when a row that was there was last updated or deleted
         self._lost = False  # whether the last compaction lost to a writer
         self._running: asyncio.Task[None] | None = None
@@ -106,15 +108,25 @@ class TableUpkeep:
         """Do what is most due; whether there may be more."""
         await self._calibrate_if_needed()
         step = await self._keeper.next_step(self._changed_rows)
-        if step not in {IndexStep.NOTHING, IndexStep.OPTIMIZE}:
-            self._changed_rows = 0
-            await self._keeper.take(step)
-        elif step is IndexStep.OPTIMIZE or self._commits >= self._compact_every_commits:
-            wait_s = compaction_wait_s(time.monotonic() - self._compacted_at, self._compaction_s)
-            await (asyncio.sleep(min(wait_s, LOOK_S)) if wait_s else self._compact())
+        scattered = step is IndexStep.OPTIMIZE or self._commits >= self._compact_every_commits
+        wait_s = upkeep_wait_s(time.monotonic() - self._compacted_at, self._compaction_s) if scattered else 0.0
+        if scattered and not wait_s:
+            await self._compact()
+        elif step not in {IndexStep.NOTHING, IndexStep.OPTIMIZE} and not upkeep_wait_s(
+            time.monotonic() - self._kept_at, self._keeping_s
+        ):
+            await self._keep_index(step)
+        elif scattered:
+            await asyncio.sleep(min(wait_s, LOOK_S))
         else:
             return self._due()
         return True
+
+    async def _keep_index(self, step: IndexStep) -> None:
+        self._changed_rows, started = 0, time.monotonic()
+        await self._keeper.take(step)
+        self._kept_at = time.monotonic()
+        self._keeping_s = self._kept_at - started
 
     async def _calibrate_if_needed(self) -> None:
         self._written.clear()

@@ -486,6 +486,19 @@ async def test_a_probe_finds_what_it_was_told_to_look_at(table: MaintainedTable)
     assert await table.probe(queries, Modality.IMAGE, 11, IndexReading(8, 88)) == exact
 
 
+async def test_a_frozen_table_answers_as_it_was_whatever_is_written(table: MaintainedTable) -> None:
+    rows = two_modalities(400)
+    await table.upsert(rows, {}, MONDAY)
+    await table.build_index(IndexKind.IVF_SQ, 8)
+    frozen = await table.frozen()
+    queries = np.stack([rows[0].vector, rows[2].vector])
+    exact = await frozen.probe(queries, Modality.IMAGE, 11, None)
+    await table.delete(exact[0])
+    assert await frozen.probe(queries, Modality.IMAGE, 11, None) == exact
+    assert await frozen.probe(queries, Modality.IMAGE, 11, IndexReading(8, 88)) == exact
+    assert not set(exact[0]) & {each for ids in await table.probe(queries, Modality.IMAGE, 11, None) for each in ids}
+
+
 async def test_the_head_of_a_table_says_what_a_writer_has_to_know(absent: MaintainedTable) -> None:
     assert await absent.head() == TableHead(0, None, None)
     info = await absent.create(ENCODER)

@@ -217,6 +217,12 @@ class MemoryTable:
         views = [self, *(self._versions[version][1] for version in self.snapshots.values())]
         return {uri for view in views for uri in view.uris()} & set(uris)
 
+    async def frozen(self) -> "MemoryTable":
+        self._existing()
+        frozen = copy(self)
+        frozen._rows = dict(self._rows)
+        return frozen
+
     async def probe(
         self, vectors: FloatMatrix, modality: Modality, limit: int, reading: IndexReading | None
     ) -> list[list[str]]:

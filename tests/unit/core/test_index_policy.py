@@ -6,7 +6,6 @@ import pytest
 from serve_app.core.index_policy import (
     IndexPolicy,
     IndexStep,
-    compaction_wait_s,
     depth_of,
     kind_for,
     next_step,
@@ -15,6 +14,7 @@ from serve_app.core.index_policy import (
     reach_of,
     recall_of,
     refine_factor,
+    upkeep_wait_s,
     wants_index,
 )
 from serve_app.types import IndexKind, IndexReading, IndexState, Reach
@@ -135,6 +135,6 @@ def test_recall_is_the_share_of_the_right_ids_that_were_found() -> None:
     assert recall_of([], []) == 1.0
 
 
-def test_compaction_that_took_long_waits_until_it_takes_a_tenth_of_the_time() -> None:
-    assert compaction_wait_s(idle_s=0, last_duration_s=2) == pytest.approx(18)
-    assert compaction_wait_s(idle_s=30, last_duration_s=2) == 0
+def test_upkeep_that_took_long_waits_until_it_takes_a_tenth_of_the_time() -> None:
+    assert upkeep_wait_s(idle_s=0, last_duration_s=2) == pytest.approx(18)
+    assert upkeep_wait_s(idle_s=30, last_duration_s=2) == 0

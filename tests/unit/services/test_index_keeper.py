@@ -12,6 +12,7 @@ from serve_app.core.index_policy import IndexPolicy, IndexStep
 from serve_app.core.ranking import estimate_calibration
 from serve_app.core.vectors import unit
 from serve_app.services.index_keeper import IndexKeeper
+from serve_app.services.index_measuring import IndexMeasuring
 from serve_app.services.table_upkeep import TableUpkeep
 from serve_app.types import (
     EncoderCard,
@@ -183,6 +184,28 @@ async def test_an_index_that_would_be_no_faster_is_dropped() -> None:
     assert index is not None
     assert index.kind is IndexKind.EXACT
     assert "95.0 ms for the wanted recall" in index.reason
+
+
+async def test_an_index_that_was_no_better_is_not_made_again_until_the_table_has_grown() -> None:
+    table = await filled(indexed_ms=90)
+    await kept(table)
+    assert (len(table.built), table.dropped) == (1, 1)
+    assert await kept(table, changed_rows=150) is IndexStep.TIME_EXACT_SEARCH
+    index = (await table.info()).index
+    assert index is not None
+    assert (len(table.built), index.reason) == (1, "an index needs 90.0 ms for the wanted recall, exact search 90.0 ms")
+    await table.upsert(records(200, start=1000), {}, NOW)
+    assert await kept(table) is IndexStep.TIME_EXACT_SEARCH
+    assert len(table.built) == 2
+
+
+async def test_rows_that_go_while_recall_is_measured_are_not_taken_for_misses() -> None:
+    table = await filled()
+    frozen = await table.frozen()
+    measuring = IndexMeasuring(frozen, POLICY.target_recall, clock=table.clock)
+    cases = await measuring.all_cases()
+    await table.delete([record.id for record in records(200)[::3]])
+    assert (await measuring.tune(cases, partitions=8)).recall == 1.0
 
 
 async def test_who_wants_everything_found_is_searched_exactly() -> None:
