@@ -18,10 +18,11 @@ from deployments.declared import declared_fields
 from deployments.jobs.configured import job_configuration
 from deployments.jobs.ledger import Ledger
 from deployments.jobs.orders import JobOrder
+from deployments.jobs.showing import Shown
 from serve_app.adapters.sources import SourceSpec, column_mapping, open_source
 from serve_app.cli.common import failure, stderr, stdout
 from serve_app.cli.ingest import IngestArguments, ingest_command
-from serve_app.core.jobs import progress_line, state_to_json, summary
+from serve_app.core.jobs import state_to_json, summary
 from serve_app.errors import CrossmodalError
 from serve_app.types import JobState, JobStatus
 
@@ -71,7 +72,8 @@ def ingest(arguments: IngestArguments) -> JobState:
     from deployments.jobs.pipeline import run_job
 
     try:
-        state = run_job(source, order, _tell)
+        with Shown(stderr()) as shown:
+            state = run_job(source, order, shown)
     finally:
         _save_failures(ledger, arguments)
         ray.shutdown()
@@ -96,10 +98,6 @@ def _spec(arguments: IngestArguments, config: AppConfig) -> SourceSpec:
 def configuration(arguments: IngestArguments) -> AppConfig:
     """The service's own. Raises InvalidConfig."""
     return job_configuration(arguments.config, arguments.profile)
-
-
-def _tell(state: JobState) -> None:
-    stderr().print(f"{state.updated_at:%H:%M:%S} {progress_line(state)}", markup=False, soft_wrap=True)
 
 
 def _save_failures(ledger: Ledger, arguments: IngestArguments) -> None:

@@ -6,6 +6,8 @@
 import asyncio
 import logging
 import os
+import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,14 +15,16 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import ray
 import ray.data
+from ray.exceptions import RayError
 
-from deployments.jobs.ledger import Done, Hashes, Ledger
+from deployments.jobs.ledger import Done, Ledger
+from deployments.jobs.meeting import MeetingHandle, call_meeting
 from deployments.jobs.orders import JobOrder
 from deployments.jobs.progress import Figures, ProgressHandle, start_progress
 from deployments.jobs.resources import LEAST_CPUS, JobResources, plan_resources
 from deployments.jobs.settings import JobSettings, Source
 from deployments.jobs.sink import TableSink
-from deployments.jobs.stages import BATCHES_AT_ONCE, BLOCK_BYTES, Encode, Prepare, describe_encoder, list_parts
+from deployments.jobs.stages import BATCHES_AT_ONCE, BLOCK_BYTES, Encode, Prepare, list_parts
 from deployments.jobs.watching import Watcher
 from deployments.writing import indexing_service
 from serve_app.core.jobs import check_job_id
@@ -31,6 +35,8 @@ log = logging.getLogger(__name__)
 
 # In the object store at once, between all stages, besides what the encoders are about to take.
 WAITING_BYTES = 64 * 1024 * 1024
+# Of pixels, as most models take them. What takes more waits in smaller numbers; the bound in bytes is the same.
+PICTURE_BYTES = 224 * 224 * 3
 
 
 def run_job(source: Source, order: JobOrder, tell: Callable[[JobState], None]) -> JobState:
@@ -52,10 +58,12 @@ def run_job(source: Source, order: JobOrder, tell: Callable[[JobState], None]) -
     watcher = Watcher(ledger, progress, state, settings.resources, tell)
     try:
         with asyncio.Runner() as runner, watcher:
-            card = _described(settings)
+            meeting = call_meeting(done.hashes)
+            opening = threading.Thread(target=_open_table, args=(settings, meeting), name="job-table", daemon=True)
+            opening.start()
+            stream(source, settings, meeting, progress)
+            opening.join()
             service = indexing_service(settings.open_table(), order.config.table, order.config.search)
-            runner.run(service.prepare_table(card))
-            stream(source, settings, card, done.hashes, progress)
             figures: Figures = ray.get(progress.figures.remote())
             watcher.upkeep_begins()
             rows = {Modality(name): count for name, count in figures.modalities.items()}
@@ -71,14 +79,12 @@ def run_job(source: Source, order: JobOrder, tell: Callable[[JobState], None]) -
         raise
 
 
-def stream(source: Source, settings: JobSettings, card: EncoderCard, done: Hashes, progress: ProgressHandle) -> None:
+def stream(source: Source, settings: JobSettings, meeting: MeetingHandle, progress: ProgressHandle) -> None:
     """The pipeline itself; returns after the last commit. What stages ask Ray for is in `settings.resources`."""
     resources = settings.resources
     encoder = settings.config.encoder
     batch_rows = BATCHES_AT_ONCE * max(encoder.max_batch_pictures, encoder.max_batch_texts // 2)
-    pixels = card.preprocessing.height * card.preprocessing.width * 3
-    _configure(WAITING_BYTES + 4 * resources.encoders * batch_rows * pixels)
-    kept = ray.put(done)
+    _configure(WAITING_BYTES + 4 * resources.encoders * batch_rows * PICTURE_BYTES)
     data = ray.data.from_arrow(pa.table({"begin": [0]})).map_batches(
         list_parts,  # type: ignore[arg-type]
         batch_size=1,
@@ -91,7 +97,7 @@ def stream(source: Source, settings: JobSettings, card: EncoderCard, done: Hashe
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=resources.preparers, max_tasks_in_flight_per_actor=2),
-        fn_constructor_args=(source, settings, card, kept, progress),
+        fn_constructor_args=(source, settings, meeting, progress),
         num_cpus=resources.preparer_cpus,
     )
     data = data.map_batches(
@@ -99,7 +105,7 @@ def stream(source: Source, settings: JobSettings, card: EncoderCard, done: Hashe
         batch_size=batch_rows,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=resources.encoders, max_tasks_in_flight_per_actor=2),
-        fn_constructor_args=(settings, progress),
+        fn_constructor_args=(settings, meeting, progress),
         num_cpus=resources.encoder_cpus,
         num_gpus=resources.encoder_gpus or None,
     )
@@ -116,17 +122,25 @@ def _configure(store_bytes: int) -> None:
     context.target_max_block_size = BLOCK_BYTES
     context.issue_detectors_config.detectors = []
     context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=store_bytes)
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # A source with fewer parts than the job has encoders is no mistake.
+    warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
 
 
-def _described(settings: JobSettings) -> EncoderCard:
-    resources = settings.resources
-    # In a process that ends: the model does not stay in memory.
-    describe = ray.remote(num_cpus=resources.encoder_cpus, num_gpus=resources.encoder_gpus, max_calls=1)(
-        describe_encoder
-    )
-    card: EncoderCard = ray.get(describe.remote(settings))
-    return card
+def _open_table(settings: JobSettings, meeting: MeetingHandle) -> None:
+    """Once an encoder says what it is, make the table if there is none, and let the readers begin. Runs in a thread."""
+    config = settings.config
+    try:
+        card: EncoderCard = ray.get(meeting.card.remote())
+        service = indexing_service(settings.open_table(), config.table, config.search)
+        asyncio.run(service.prepare_table(card))
+        ray.get(meeting.open.remote())
+    except CrossmodalError as error:
+        # The readers hear it, and the pipeline ends with it.
+        meeting.fail.remote(error)
+    except RayError:
+        # The encoder could not say what it is, which the readers hear too; or Ray itself went down.
+        log.info("no table was opened", exc_info=True)
 
 
 def _settings(order: JobOrder, attempt: int) -> JobSettings:

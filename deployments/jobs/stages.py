@@ -16,6 +16,7 @@ import ray
 from deployments.checkpoints import tower_arguments
 from deployments.declared import declared_fields
 from deployments.jobs.ledger import Hashes, hashes_of, is_among
+from deployments.jobs.meeting import MeetingHandle, Opening
 from deployments.jobs.progress import Meter, ProgressHandle
 from deployments.jobs.settings import JobSettings, Source
 from deployments.jobs.steps import Step, pack, steps_of, unpack
@@ -24,7 +25,7 @@ from serve_app.adapters.image_source import UriImageSource
 from serve_app.adapters.object_store import ObstoreObjectStore
 from serve_app.adapters.picture_decoder import PictureDecoder
 from serve_app.core.source_items import rows_to_items
-from serve_app.errors import InternalError
+from serve_app.errors import CrossmodalError, InternalError
 from serve_app.ports import StagedTower
 from serve_app.services.bulk import BulkEncoding, BulkPreparation, Prepared
 from serve_app.services.encoding import EncodingService
@@ -55,25 +56,28 @@ def list_parts(_: pa.Table, source: Source) -> Iterator[pa.Table]:
 class Prepare:
     """Reads parts and makes their items ready to be encoded; what is done already is left out before it is fetched."""
 
-    def __init__(
-        self,
-        source: Source,
-        settings: JobSettings,
-        card: EncoderCard,
-        done: "ray.ObjectRef[Hashes]",
-        progress: ProgressHandle,
-    ) -> None:
+    def __init__(self, source: Source, settings: JobSettings, meeting: MeetingHandle, progress: ProgressHandle) -> None:
         os.nice(settings.resources.niceness)
         bound_lance_threads()
-        config = settings.config
-        store = ObstoreObjectStore(config.storage.uri, config.storage.options)
-        pictures = config.pictures
         self._source = source
-        # Shared by the readers of a machine; Ray Data hands a reference on as it is.
-        self._done: Hashes = ray.get(done)
+        self._settings = settings
+        self._meeting = meeting
         self._meter = Meter(progress)
         self._runner = asyncio.Runner()
-        self._service = BulkPreparation(
+        self._opened: tuple[BulkPreparation, Hashes] | None = None
+
+    def _open(self) -> tuple[BulkPreparation, Hashes]:
+        """Once the encoder is known and the table is ready for it: until then this waits, and raises why they are not."""
+        if self._opened is None:
+            opening: Opening = ray.get(self._meeting.opening.remote())
+            self._opened = self._preparation(opening.card), ray.get(opening.done)
+        return self._opened
+
+    def _preparation(self, card: EncoderCard) -> BulkPreparation:
+        settings, config = self._settings, self._settings.config
+        store = ObstoreObjectStore(config.storage.uri, config.storage.options)
+        pictures = config.pictures
+        return BulkPreparation(
             UriImageSource(
                 (*pictures.allowed_roots, *settings.roots, store.root),
                 read_object=store.read,
@@ -102,24 +106,28 @@ class Prepare:
             yield from self._part(pickle.loads(part))  # noqa: S301 - pickled by List
 
     def _part(self, part: Any) -> Iterator[pa.Table]:
+        service, done = self._open()
         began = time.perf_counter()
         for found in self._source.read_part(part):
             if not isinstance(found, pa.Table):
                 yield pack([Step(found.key, None, ItemFailure(found.code, found.message))])
                 continue
-            rows = found.filter(pa.array(~is_among(hashes_of(found.column("key").to_pylist()), self._done)))
+            rows = found.filter(pa.array(~is_among(hashes_of(found.column("key").to_pylist()), done)))
             self._meter("read", len(rows), 0, time.perf_counter() - began)
             for start in range(0, len(rows), PREPARED_AT_ONCE):
                 items = rows_to_items(rows.slice(start, PREPARED_AT_ONCE))
-                yield pack(steps_of(items, self._runner.run(self._service.prepare(items))))
+                yield pack(steps_of(items, self._runner.run(service.prepare(items))))
             self._meter.flush(skipped=len(found) - len(rows))
             began = time.perf_counter()
 
 
 class Encode:
-    """Both towers of the model, each loaded when it is first needed, fed as the deployments feed them."""
+    """Both towers of the model, each loaded when it is first needed, fed as the deployments feed them.
 
-    def __init__(self, settings: JobSettings, progress: ProgressHandle) -> None:
+    The first encoder that comes up tells the meeting which model it is.
+    """
+
+    def __init__(self, settings: JobSettings, meeting: MeetingHandle, progress: ProgressHandle) -> None:
         os.nice(settings.resources.niceness)
         self._settings = settings
         self._meter = Meter(progress)
@@ -129,6 +137,11 @@ class Encode:
         self._service = BulkEncoding(
             self._encode_texts, self._encode_pixels, image_weight=settings.config.search.image_weight
         )
+        # Imported now, while the readers start, and not with the first batch.
+        import serve_app.adapters.open_clip  # noqa: F401
+
+        if not ray.get(meeting.is_described.remote()):
+            self._describe(meeting)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         steps = unpack(rows)
@@ -144,10 +157,21 @@ class Encode:
             for step in steps
         )
 
+    def _describe(self, meeting: MeetingHandle) -> None:
+        """By the smaller tower, which is let go: a source of pictures alone does not need it."""
+        try:
+            meeting.describe.remote(_text_tower(self._settings).card)
+        except CrossmodalError as error:
+            ray.get(meeting.fail.remote(error))
+            raise
+
     def _load(self, items: Sequence[Prepared]) -> None:
         encoder, threads = self._settings.config.encoder, self._settings.resources.threads
         if self._texts is None and any(item.plan.text is not None for item in items):
-            self._texts = self._service_of(load_text_tower(self._settings), encoder.max_batch_texts)
+            texts = _text_tower(self._settings)
+            if encoder.compile == "auto":
+                texts.warm_up(encoder.max_batch_texts)
+            self._texts = self._service_of(texts, encoder.max_batch_texts)
         if self._pictures is None and any(item.pixels is not None for item in items):
             # Here and not above: the driver imports this file, and needs no torch.
             from serve_app.adapters.open_clip import load_image_tower
@@ -168,26 +192,17 @@ class Encode:
         return EncodingService[Any].of_tower(tower, max_batch_size=max_batch_size, max_queued_items=2**31)
 
 
-def load_text_tower(settings: JobSettings) -> Any:
+def _text_tower(settings: JobSettings) -> Any:
     """The text tower as the TextEncoder has it."""
-    from serve_app.adapters.open_clip import load_text_tower as load
+    from serve_app.adapters.open_clip import load_text_tower
 
     config = settings.config
-    tower = load(
+    return load_text_tower(
         **tower_arguments(config.encoder),
         threads=settings.resources.threads,
         max_tokenised_characters=config.text.max_tokenised_characters,
         max_word_characters=config.text.max_word_characters,
     )
-    if config.encoder.compile == "auto":
-        tower.warm_up(config.encoder.max_batch_texts)
-    return tower
-
-
-def describe_encoder(settings: JobSettings) -> EncoderCard:
-    """Which encoder the configuration names. Loads the smaller tower, where the job's encoders will run."""
-    card: EncoderCard = load_text_tower(settings).card
-    return card
 
 
 def _loaded(service: EncodingService[T] | None) -> EncodingService[T]:

@@ -10,6 +10,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +18,17 @@ from pathlib import Path
 import aiohttp
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray.exceptions import AuthenticationError
-from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+from ray.job_submission import JobDetails, JobSubmissionClient
+from ray.job_submission import JobStatus as Submission
 
 from configs.load import carried
 from configs.schema import AppConfig
 from deployments.jobs.configured import service_configuration
+from deployments.jobs.showing import Shown
+from serve_app.adapters.job_records import JobRecords
 from serve_app.cli.common import failure, stderr, stdout
-from serve_app.errors import ClusterUnavailable, CrossmodalError, InvalidRequest
+from serve_app.errors import ClusterUnavailable, CrossmodalError, InvalidRequest, StorageUnavailable
+from serve_app.types import JobStatus
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("serve_app", "deployments", "configs")
@@ -78,7 +83,7 @@ def submit(attempt: Attempt) -> int:
         submission = _start(client, attempt, _next_number(earlier))
         stderr().print(f"submitted {submission} to {attempt.address}", markup=False, soft_wrap=True)
     try:
-        return asyncio.run(_follow(client, submission))
+        return asyncio.run(_watch(client, submission, attempt))
     except KeyboardInterrupt:
         stderr().print(
             f"the job {attempt.job_id} goes on without you: the same command with --job-id {attempt.job_id} follows it "
@@ -126,6 +131,27 @@ def _next_number(earlier: Sequence[JobDetails]) -> int:
     return 1 + max((int((each.submission_id or "-0").rpartition("-")[2]) for each in earlier), default=0)
 
 
+async def _watch(client: JobSubmissionClient, submission: str, attempt: Attempt) -> int:
+    """Follow it, with a bar where this is a terminal that can read what the job writes beside its table."""
+    with Shown(stderr()) as shown:
+        bar = asyncio.create_task(
+            _show(JobRecords(attempt.config.table.uri, attempt.config.table.options), attempt, shown)
+        )
+        try:
+            return await _follow(client, submission)
+        finally:
+            bar.cancel()
+
+
+async def _show(records: JobRecords, attempt: Attempt, shown: Shown) -> None:
+    while stderr().is_terminal:
+        with suppress(StorageUnavailable):
+            state = await records.state(attempt.job_id)
+            if state is not None and state.status is JobStatus.RUNNING:
+                shown(state)
+        await asyncio.sleep(AGAIN_S)
+
+
 async def _follow(client: JobSubmissionClient, submission: str) -> int:
     shown = 0
     while True:
@@ -141,10 +167,10 @@ async def _follow(client: JobSubmissionClient, submission: str) -> int:
             stderr().print("the connection to the cluster broke; trying again", markup=False)
         status = await asyncio.to_thread(client.get_job_info, submission)
         if status.status.is_terminal():
-            if status.status is not JobStatus.SUCCEEDED and not shown:
+            if status.status is not Submission.SUCCEEDED and not shown:
                 # It never came to run: only Ray knows why.
                 stderr().print(status.message or status.status.value, markup=False, soft_wrap=True)
-            return 0 if status.status is JobStatus.SUCCEEDED else 1
+            return 0 if status.status is Submission.SUCCEEDED else 1
         await asyncio.sleep(AGAIN_S)
 
 

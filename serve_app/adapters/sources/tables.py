@@ -7,15 +7,18 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from itertools import chain, pairwise
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from serve_app.adapters.lance_table import LanceTable
 from serve_app.adapters.sources.parts import PART_ROWS, batches, failure, part
 from serve_app.adapters.sources.spec import SourceSpec
 from serve_app.core.source_items import SourceFailure, SourceItem, SourcePart
 from serve_app.errors import InvalidRow, SourceNotFound
 from serve_app.types import Compare, Filter, Modality, Operator, StoredDocument
+
+if TYPE_CHECKING:
+    from serve_app.adapters.lance_table import LanceTable
 
 READ_ROWS = 256
 
@@ -54,7 +57,10 @@ class OwnTable:
             yield portion
             after = portion[-1].document.id
 
-    def _open(self) -> LanceTable:
+    def _open(self) -> "LanceTable":
+        # Here and not above: other sources need no LanceDB, and its warnings of processes that are started after it.
+        from serve_app.adapters.lance_table import LanceTable
+
         uri, name = self._named()
         return LanceTable(uri, name, self.spec.options)
 
