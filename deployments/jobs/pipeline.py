@@ -8,7 +8,8 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -59,10 +60,8 @@ def run_job(source: Source, order: JobOrder, tell: Callable[[JobState], None]) -
     try:
         with asyncio.Runner() as runner, watcher:
             meeting = call_meeting(done.hashes)
-            opening = threading.Thread(target=_open_table, args=(settings, meeting), name="job-table", daemon=True)
-            opening.start()
-            stream(source, settings, meeting, progress)
-            opening.join()
+            with _opening_table(settings, meeting):
+                stream(source, settings, meeting, progress)
             service = indexing_service(settings.open_table(), order.config.table, order.config.search)
             figures: Figures = ray.get(progress.figures.remote())
             watcher.upkeep_begins()
@@ -125,6 +124,19 @@ def _configure(store_bytes: int) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # A source with fewer parts than the job has encoders is no mistake.
     warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
+
+
+@contextmanager
+def _opening_table(settings: JobSettings, meeting: MeetingHandle) -> Iterator[None]:
+    """Meanwhile make the table ready. What comes first, the table or the end of what is done here, ends the waiting for it."""
+    opening = threading.Thread(target=_open_table, args=(settings, meeting), name="job-table", daemon=True)
+    opening.start()
+    try:
+        yield
+    finally:
+        with suppress(RayError):
+            meeting.fail.remote(JobFailed("the job ended before its table was opened"))
+        opening.join()
 
 
 def _open_table(settings: JobSettings, meeting: MeetingHandle) -> None:

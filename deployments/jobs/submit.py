@@ -9,6 +9,7 @@ import asyncio
 import logging
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("serve_app", "deployments", "configs")
 JOB = "crossmodal_job"
 AGAIN_S = 1.0
+# What Ray answers for want of a node that is up, as in a cluster that is only just starting.
+NO_AGENT = "No available agent"
+AGENT_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +115,25 @@ def connect(address: str) -> JobSubmissionClient:
 
 
 def _start(client: JobSubmissionClient, attempt: Attempt, number: int) -> str:
-    submission = f"{attempt.job_id}-{number}"
-    try:
-        return client.submit_job(
-            entrypoint=attempt.entrypoint,
-            submission_id=submission,
-            runtime_env={
-                "py_modules": [str(ROOT / package) for package in PACKAGES],
-                "excludes": ["__pycache__/"],
-                "env_vars": carried(attempt.config),
-            },
-            metadata={JOB: attempt.job_id},
-        )
-    except RuntimeError as error:
-        raise InvalidRequest(f"the cluster did not take the job: {str(error).splitlines()[0][:300]}") from error
+    deadline = time.monotonic() + AGENT_WITHIN_S
+    while True:
+        try:
+            return client.submit_job(
+                entrypoint=attempt.entrypoint,
+                submission_id=f"{attempt.job_id}-{number}",
+                runtime_env={
+                    "py_modules": [str(ROOT / package) for package in PACKAGES],
+                    "excludes": ["__pycache__/"],
+                    "env_vars": carried(attempt.config),
+                },
+                metadata={JOB: attempt.job_id},
+            )
+        except RuntimeError as error:
+            if NO_AGENT not in str(error):
+                raise InvalidRequest(f"the cluster did not take the job: {str(error).splitlines()[0][:300]}") from error
+            if time.monotonic() > deadline:
+                raise ClusterUnavailable("the cluster has no agent yet that takes jobs") from error
+        time.sleep(AGAIN_S)
 
 
 def _next_number(earlier: Sequence[JobDetails]) -> int:
