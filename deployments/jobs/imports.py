@@ -9,39 +9,27 @@ Nothing is encoded, so it is one process; what it writes is merged by id, beside
 
 import asyncio
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from configs.schema import AppConfig
+from deployments.declared import declared_fields
 from deployments.jobs.configured import job_configuration, options_for
 from deployments.jobs.telling import Teller
 from deployments.writing import indexing_service, open_for_writing
+from serve_app.adapters.exchange.clip_records import ClipRules
+from serve_app.adapters.exchange.clip_retrieval import ClipLayout, ClipRetrieval
 from serve_app.adapters.exchange.parquet import ParquetExport
 from serve_app.adapters.lance_table import LanceTable
+from serve_app.adapters.sources import column_mapping
 from serve_app.cli.common import plain_failures, stderr, stdout
 from serve_app.cli.importing import ImportArguments, import_command
-from serve_app.core.records import TableIdentity
-from serve_app.core.row_checks import Portion, RowFailure
-from serve_app.services.moving import Arrival, prepare_table, take_rows
-from serve_app.types import Calibration, FieldType
+from serve_app.errors import InvalidSource
+from serve_app.services.moving import Arrival, prepare_table, take_records, take_rows
 
 SHOWN_FAILURES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Arriving:
-    """What is to be imported. `calibration`: of the whole table that it was; None where that is not known."""
-
-    name: str
-    identity: TableIdentity
-    fields: dict[str, FieldType]
-    rows: Iterable[Portion | RowFailure]
-    keeps_times: bool
-    calibration: Calibration | None
+SAMPLES = 16
 
 
 def run(arguments: ImportArguments) -> None:
@@ -65,56 +53,86 @@ def run(arguments: ImportArguments) -> None:
 
 async def take_in(arguments: ImportArguments, config: AppConfig, tell: Teller) -> Arrival:
     """Raises CrossmodalError with a sentence, before anything is written where the source does not fit the table."""
-    arriving = _arriving(arguments, config)
-    service_table = open_for_writing(config.table, config.full_text)
-    table = service_table if arguments.into is None else service_table.beside(arguments.into)
-    info = await prepare_table(table, arriving.identity, arriving.fields, arriving.name)
+    options = options_for(arguments.source, config)
+    served = open_for_writing(config.table, config.full_text)
+    table = served if arguments.into is None else served.beside(arguments.into)
+    if ParquetExport.lies_at(arguments.source, options) or not ClipRetrieval.lies_at(arguments.source, options):
+        return await _take_export(arguments, config, table, ParquetExport(arguments.source, options), tell)
+    layout = ClipLayout(
+        arguments.source,
+        columns=column_mapping(arguments.column),
+        base_uri=arguments.base_uri,
+        fields={name: spec.type for name, spec in declared_fields(config.table).items()},
+        options=options,
+    )
+    return await _take_clip(arguments, config, table, ClipRetrieval(layout), tell)
+
+
+async def _take_export(
+    arguments: ImportArguments, config: AppConfig, table: LanceTable, export: ParquetExport, tell: Teller
+) -> Arrival:
+    manifest, arrival = export.manifest, Arrival()
+    name = f"the export under {arguments.source}"
+    info = await prepare_table(table, manifest.identity, manifest.fields, name)
     empty = not any(info.counts.values())
-    arrival = Arrival()
+    found = export.rows(arguments.commit_rows)
     try:
-        await take_rows(
-            table,
-            arriving.rows,
-            arrival,
-            keeps_times=arriving.keeps_times,
-            empty=empty,
-            max_failures=arguments.max_failures,
-            tell=tell,
-        )
+        await take_rows(table, found, arrival, empty=empty, max_failures=arguments.max_failures, tell=tell)
+        if empty and manifest.whole and manifest.calibration.version and not arrival.failed:
+            # A table that came whole is ranked as it was.
+            await table.store_calibration(manifest.calibration)
     finally:
-        _save_failures(arguments.failures, arrival)
-        await _tidy_up(table, config, arrival, arriving.calibration if empty else None)
+        await _tidy_up(table, config, arguments, arrival)
     return arrival
 
 
-def _arriving(arguments: ImportArguments, config: AppConfig) -> Arriving:
-    export = ParquetExport(arguments.source, options_for(arguments.source, config))
-    manifest = export.manifest
-    return Arriving(
-        name=f"the export under {arguments.source}",
-        identity=manifest.identity,
-        fields=dict(manifest.fields),
-        rows=export.rows(arguments.commit_rows),
-        keeps_times=True,
-        calibration=manifest.calibration if manifest.whole else None,
+async def _take_clip(
+    arguments: ImportArguments, config: AppConfig, table: LanceTable, source: ClipRetrieval, tell: Teller
+) -> Arrival:
+    # torch is loaded for this alone.
+    from deployments.jobs.stated_model import StatedModel, check_statement, taken_for_granted
+
+    check_statement(arguments.model, arguments.pretrained, config.encoder)
+    take = source.taken(arguments.take)
+    if arguments.unchecked:
+        identity = taken_for_granted(await table.info())
+    else:
+        model = StatedModel(config)
+        identity = model.identity
+    if source.dimension(take) != identity.dimension:
+        raise InvalidSource(
+            f"the vectors have {source.dimension(take)} numbers, those of {identity.model} have {identity.dimension}"
+        )
+    if not arguments.unchecked:
+        await model.check(source.samples(take, SAMPLES))
+    await prepare_table(table, identity, {}, f"what lies under {arguments.source}")
+    rules = ClipRules(
+        take,
+        identity.fingerprint,
+        declared=declared_fields(config.table),
+        max_characters=config.text.max_characters,
+        image_weight=config.search.image_weight,
     )
+    arrival = Arrival()
+    found = source.records(arguments.commit_rows, rules, identity.dimension)
+    try:
+        await take_records(table, found, arrival, max_failures=arguments.max_failures, tell=tell)
+    finally:
+        await _tidy_up(table, config, arguments, arrival)
+    return arrival
 
 
-async def _tidy_up(table: LanceTable, config: AppConfig, arrival: Arrival, calibration: Calibration | None) -> None:
-    """Indexes and calibration as after any other writer; a table that came whole is ranked as it was."""
-    if calibration is not None and calibration.version and not arrival.failed:
-        await table.store_calibration(calibration)
-    service = indexing_service(table, config.table, config.search)
-    await service.catch_up(arrival.stored, touched=bool(arrival.replaced))
-
-
-def _save_failures(file: Path | None, arrival: Arrival) -> None:
-    if file is not None:
+async def _tidy_up(table: LanceTable, config: AppConfig, arguments: ImportArguments, arrival: Arrival) -> None:
+    """Say what failed, and bring indexes and calibration up to date as after any other writer."""
+    if arguments.failures is not None:
         lines = [
             {"place": each.place, "rows": each.rows, "code": each.failure.code, "message": each.failure.message}
             for each in arrival.failures
         ]
-        file.write_text("".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines), encoding="utf-8")
+        text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
+        arguments.failures.write_text(text, encoding="utf-8")
+    service = indexing_service(table, config.table, config.search)
+    await service.catch_up(arrival.stored, touched=bool(arrival.replaced))
 
 
 def _summary(arrival: Arrival, seconds: float) -> dict[str, Any]:

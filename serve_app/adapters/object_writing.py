@@ -51,6 +51,9 @@ class NewFile(io.RawIOBase):
         self._size += len(view)
         return len(view)
 
+    def give_up(self) -> None:
+        self._writer = None
+
     def written(self) -> WrittenFile:
         """What is there by now."""
         return WrittenFile(self._name, self._size, self._hash.hexdigest())
@@ -78,7 +81,13 @@ class ObjectWriting:
             self._store, self._prefix + name, buffer_size=PART_BYTES, max_concurrency=PARTS_UNDER_WAY
         )
         file = NewFile(writer, name)
-        yield file
+        try:
+            yield file
+        except BaseException:
+            # obstore removes what it has of a file once nobody can write to it any more.
+            file.give_up()
+            del writer
+            raise
         with translated_errors():
             writer.close()
         self.files.append(file.written())

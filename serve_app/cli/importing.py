@@ -18,6 +18,7 @@ class ImportArguments:
     into: str | None = None
     model: str | None = None
     pretrained: str | None = None
+    unchecked: bool = False
     take: str | None = None
     column: tuple[str, ...] = ()
     base_uri: str | None = None
@@ -47,6 +48,9 @@ def import_command(run: Callable[[ImportArguments], None]) -> Callable[..., None
         pretrained: Annotated[
             str | None, typer.Option("--pretrained", help="Of clip-retrieval: with which weights: openai.")
         ] = None,
+        unchecked: Annotated[
+            bool, typer.Option("--unchecked", help="Of clip-retrieval: do not make a few vectors again to compare.")
+        ] = False,
         take: Annotated[
             str | None, typer.Option("--take", help="Of clip-retrieval: image, text, or image_text for both in one.")
         ] = None,
@@ -76,6 +80,7 @@ def import_command(run: Callable[[ImportArguments], None]) -> Callable[..., None
                 into=into,
                 model=model,
                 pretrained=pretrained,
+                unchecked=unchecked,
                 take=take,
                 column=tuple(column or ()),
                 base_uri=base_uri,

@@ -11,12 +11,13 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from serve_app.core.columns import INSTANT
 from serve_app.core.manifests import ExportedFile
 from serve_app.core.records import TableIdentity, spread, vectors_of
 from serve_app.core.row_checks import Portion, RowFailure, RowStamp, sort_out
 from serve_app.errors import FingerprintMismatch, InvalidField, JobFailed
-from serve_app.types import FieldType, Filter, FloatMatrix, Modality, TableInfo
+from serve_app.ports import DocumentTable
+from serve_app.services.committing import commit
+from serve_app.types import FieldType, Filter, FloatMatrix, Modality, Record, TableInfo
 
 
 class RowTable(Protocol):
@@ -57,10 +58,19 @@ class Arrival:
         self.failures += failures
         self.failed += sum(each.rows for each in failures)
 
-    def take(self, good: pa.Table, changed: pa.Table, known: Mapping[str, RowStamp]) -> None:
-        self.stored.update(Modality(each) for each in changed.column("modality").to_pylist())
-        self.replaced += sum(each in known for each in changed.column("id").to_pylist())
-        self.unchanged += len(good) - len(changed)
+    def take(self, stored: Iterable[Modality], *, replaced: int, unchanged: int) -> None:
+        self.stored.update(stored)
+        self.replaced += replaced
+        self.unchanged += unchanged
+
+    def check(self, max_failures: int | None) -> None:
+        """Raises JobFailed."""
+        if max_failures is not None and self.failed > max_failures:
+            first = self.failures[0]
+            raise JobFailed(
+                f"{self.failed:,} rows failed, and --max-failures allows {max_failures:,}; the first: {first.place}: "
+                f"{first.failure.message}"
+            )
 
 
 async def send_rows(
@@ -112,17 +122,14 @@ async def take_rows(
     found: Iterable[Portion | RowFailure],
     arrival: Arrival,
     *,
-    keeps_times: bool,
     empty: bool,
     max_failures: int | None,
     tell: Callable[[int], None],
 ) -> None:
-    """Merge all of it by id, a commit for each portion. May be repeated: rows that stand there as given are `unchanged`.
+    """Merge rows as they were, times among them, a commit for each portion; those that stand there so are `unchanged`.
 
-    `arrival` is kept up to date, so that what was done before an error is known.
-
-    `keeps_times`: rows bring the times at which they were made; otherwise a row that is there keeps the time of its creation.
-    `empty`: the table was so, and nothing has to be compared. Raises JobFailed where more rows fail than may.
+    `arrival` is kept up to date, so that what was done before an error is known. `empty`: the table was so, and nothing has to
+    be compared. Raises JobFailed where more rows fail than may.
     """
     for each in found:
         if isinstance(each, RowFailure):
@@ -131,33 +138,43 @@ async def take_rows(
             good, failures = sort_out(each.rows)
             arrival.fail([each.failure(at, failure) for at, failure in sorted(failures.items())])
             known = {} if empty or not len(good) else await table.stamps(good.column("id").to_pylist())
-            changed = _changed(good, known, keeps_times=keeps_times)
+            changed = _changed(good, known) if known else good
             if len(changed):
                 await table.put_rows(changed)
-            arrival.take(good, changed, known)
-        tell(arrival.rows)
-        if max_failures is not None and arrival.failed > max_failures:
-            first = arrival.failures[0]
-            raise JobFailed(
-                f"{arrival.failed:,} rows failed, and --max-failures allows {max_failures:,}; the first: {first.place}: "
-                f"{first.failure.message}"
+            arrival.take(
+                [Modality(each) for each in changed.column("modality").to_pylist()],
+                replaced=sum(each in known for each in changed.column("id").to_pylist()),
+                unchanged=len(good) - len(changed),
             )
+        tell(arrival.rows)
+        arrival.check(max_failures)
 
 
-def _changed(rows: pa.Table, known: Mapping[str, RowStamp], *, keeps_times: bool) -> pa.Table:
-    if not known:
-        return rows
+async def take_records(
+    table: DocumentTable,
+    found: Iterable[Sequence[Record] | RowFailure],
+    arrival: Arrival,
+    *,
+    max_failures: int | None,
+    tell: Callable[[int], None],
+) -> None:
+    """See `take_rows`, of rows that were made elsewhere and come here for the first time."""
+    for each in found:
+        if isinstance(each, RowFailure):
+            arrival.fail([each])
+        else:
+            done = await commit(table, each, 0)
+            there = {row.document.id for row in done.replaced}
+            arrival.take(
+                [record.modality for record in done.changed],
+                replaced=sum(record.id in there for record in done.changed),
+                unchanged=len(each) - len(done.changed),
+            )
+        tell(arrival.rows)
+        arrival.check(max_failures)
+
+
+def _changed(rows: pa.Table, known: Mapping[str, RowStamp]) -> pa.Table:
     names = ("id", "content_sha256", "created_at", "updated_at")
-    stamps = list(zip(*(rows.column(name).to_pylist() for name in names), strict=True))
-    changed = [_differs(RowStamp(*stamp), known.get(document_id), keeps_times) for document_id, *stamp in stamps]
-    if not keeps_times:
-        created = [known[key].created_at if key in known else made for key, _, made, _ in stamps]
-        at = rows.schema.get_field_index("created_at")
-        rows = rows.set_column(at, rows.schema.field(at), pa.chunked_array([pa.array(created, INSTANT)]))
-    return rows.filter(pa.array(changed))
-
-
-def _differs(row: RowStamp, there: RowStamp | None, keeps_times: bool) -> bool:
-    if there is None or row.content_sha256 != there.content_sha256:
-        return True
-    return keeps_times and (row.created_at, row.updated_at) != (there.created_at, there.updated_at)
+    stamps = zip(*(rows.column(name).to_pylist() for name in names), strict=True)
+    return rows.filter(pa.array([known.get(document_id) != RowStamp(*stamp) for document_id, *stamp in stamps]))

@@ -1,7 +1,7 @@
 """A table with every kind of row that is awkward to move, and the jobs as a shell would start them, in this process."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from serve_app.core.manifests import ExportManifest
 from serve_app.services.moving import Arrival
 from serve_app.types import FieldIndex, FieldSpec, FieldType, Modality, Record
 from tests.contract.rows import DIMENSION, ENCODER, MONDAY, TUESDAY, record
+from tests.emulators import Bucket, s3_bucket
 
 DECLARED = {"price": "float", "tags": ["string"], "seen_at": "timestamp", "count": "integer"}
 FIELDS = {
@@ -66,6 +67,12 @@ def awkward_records() -> list[Record]:
             for offset in (0.0, 2.0 / 3.0)
         ),
     ]
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Bucket]:
+    with s3_bucket("moving") as bucket:
+        yield bucket
 
 
 @pytest.fixture

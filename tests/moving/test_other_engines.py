@@ -22,7 +22,7 @@ from tests.contract.rows import DIMENSION, ENCODER, MONDAY, record
 from tests.moving.conftest import awkward_records, filled, opened, rows_of, run_export, unit_rows
 
 Configs = Callable[..., AppConfig]
-ROWS = 1500
+ROWS = 600
 QUERIES = 20
 
 

@@ -50,6 +50,14 @@ MAY_IMPORT = {
         "serve_app.types",
     ),
     "serve_app.adapters.object_folder": ("serve_app.adapters.object_store",),
+    "serve_app.adapters.exchange.clip_retrieval": (
+        "serve_app.adapters.exchange",
+        "serve_app.adapters.object_files",
+        "serve_app.adapters.sources",
+        "serve_app.core",
+        "serve_app.types",
+        "serve_app.errors",
+    ),
     "serve_app.adapters.object_writing": ("serve_app.adapters.object_folder", "serve_app.adapters.object_store"),
     "serve_app.adapters.exchange": (
         "serve_app.adapters.exchange",

@@ -98,6 +98,11 @@ class ParquetExport:
                 f"the export under {uri} is one for {self.manifest.target}, and only those to parquet come back"
             )
 
+    @staticmethod
+    def lies_at(uri: str, options: Mapping[str, str] | None = None) -> bool:
+        """Whether a manifest lies there."""
+        return ObjectFiles(uri, options).find(f"{uri.rstrip('/')}/{MANIFEST}") is not None
+
     def rows(self, batch_rows: int) -> Iterator[Portion | RowFailure]:
         """Every row in order, in the columns of core.records.table_schema; what cannot be read is a failure of its place."""
         for file in self.manifest.files:
