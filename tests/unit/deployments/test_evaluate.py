@@ -27,8 +27,10 @@ from serve_app.errors import InvalidRequest
 from serve_app.http.app import create_app
 from serve_app.http.limits import HttpLimits
 from serve_app.services.evaluation_report import Evaluation, as_json
+from serve_app.services.jobs import JobService
 from serve_app.services.keeping import KeepingService
 from serve_app.services.status import StatusService
+from tests.fakes.jobs import MemoryJobs
 
 PICTURES = 30
 
@@ -65,6 +67,7 @@ def served(folder: Path) -> Iterator[Served]:
         system.classification,
         status,
         keeping,
+        JobService(MemoryJobs()),
         HttpLimits(),
     )
     server = uvicorn.Server(uvicorn.Config(asgi, port=0, lifespan="off", log_level="warning"))
