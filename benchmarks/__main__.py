@@ -18,7 +18,7 @@ from benchmarks.reporting import FOLDER, as_markdown
 # In process first: what the others are measured against.
 ORDER = (
     *("ranking", "encoder", "memory", "http_load", "hops", "scaling", "overload", "peers"),
-    *("retrieval", "writes", "churn"),
+    *("retrieval", "writes", "churn", "reindex"),
 )
 
 # Reports beyond those that are called like their benchmark.

@@ -28,6 +28,13 @@ from serve_app.types import EncoderCard
 log = logging.getLogger(__name__)
 
 APPLICATIONS = "encoders"
+# As serve_config.yaml has them. Encoders that want GPUs are better declared in the Serve file, as docs/reindex.md says.
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "TextEncoder": {"max_ongoing_requests": 64, "max_queued_requests": 256, "ray_actor_options": {"num_cpus": 0.25}},
+    "ImageEncoder": {"max_ongoing_requests": 64, "max_queued_requests": 256, "ray_actor_options": {"num_cpus": 0.5}},
+    "Preprocessor": {"max_ongoing_requests": 32, "max_queued_requests": 256, "ray_actor_options": {"num_cpus": 0.25}},
+    "Encoders": {"ray_actor_options": {"num_cpus": 0.05}},
+}
 # An application that is on its way out or in answers later, or not at all; nobody's request waits for that.
 PATIENCE_S = 2.0
 
@@ -69,6 +76,27 @@ def encoders_of(config: AppConfig, options: Mapping[str, Mapping[str, Any]]) -> 
     )
     application: Application = deployment(Encoders).bind(text_encoder, image_encoder, preprocessor, config.calls)
     return application
+
+
+def deploy_encoders(config: AppConfig, card: EncoderCard) -> None:
+    """Start the encoders that `config` names on this cluster, where a graph runs on it, unless they run already. Blocking.
+
+    Where no graph runs here, whoever runs it elsewhere has to have declared them.
+    """
+    names = serve.status().applications
+    if all(name.startswith(APPLICATIONS) for name in names) or card.fingerprint in running_encoders():
+        return
+    application = encoders_of(config, OPTIONS)
+    serve.run(application, name=f"{APPLICATIONS}-{card.fingerprint[:12]}", route_prefix=None)
+
+
+def running_encoders() -> dict[str, str]:
+    """By fingerprint the application of encoders beside the graph. Blocking, for a process that is no replica."""
+    found = {}
+    for name in running():
+        described: EncoderCard = serve.get_app_handle(name).describe.remote().result(timeout_s=30)
+        found[described.fingerprint] = name
+    return found
 
 
 class EncodersBeside:

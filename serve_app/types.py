@@ -289,7 +289,10 @@ class StoredDocument:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A row to write. The Indexer sets the timestamps, and keeps `created_at` of a row that is already there."""
+    """A row to write. The Indexer sets the timestamps, and keeps `created_at` of a row that is already there.
+
+    `created_at`, `updated_at`: of a row that comes from another table of ours, and keeps its times.
+    """
 
     id: str
     modality: Modality
@@ -302,6 +305,8 @@ class Record:
     fields: Mapping[str, FieldValue] = field(default_factory=dict)
     offset_s: float | None = None
     thumbnail_uri: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

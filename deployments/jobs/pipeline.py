@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -23,7 +24,7 @@ from deployments.jobs.meeting import MeetingHandle, call_meeting
 from deployments.jobs.orders import JobOrder
 from deployments.jobs.progress import Figures, ProgressHandle, start_progress
 from deployments.jobs.resources import LEAST_CPUS, JobResources, plan_resources
-from deployments.jobs.settings import JobSettings, Source
+from deployments.jobs.settings import JobSettings, Parts, Source
 from deployments.jobs.sink import TableSink
 from deployments.jobs.stages import BATCHES_AT_ONCE, BLOCK_BYTES, Encode, Prepare, list_parts
 from deployments.jobs.watching import Watcher
@@ -52,9 +53,9 @@ def run_job(source: Source, order: JobOrder, tell: Callable[[JobState], None]) -
     if before is not None and before.status is JobStatus.FINISHED:
         return before
     done = ledger.done()
-    state = _beginning(order, before, done)
+    state = beginning(order, before, done)
     ledger.save_state(state)
-    settings = _settings(order, state.attempt)
+    settings = settings_of(order, state.attempt)
     progress = start_progress()
     watcher = Watcher(ledger, progress, state, settings.resources, tell)
     try:
@@ -70,7 +71,7 @@ def run_job(source: Source, order: JobOrder, tell: Callable[[JobState], None]) -
             ledger.save_failures(ledger.failures(state.attempt))
             return watcher.end(JobStatus.FINISHED, ledger.done())
     except BaseException as error:
-        failure = _translated(error)
+        failure = translated(error)
         ledger.save_failures(ledger.failures(state.attempt))
         watcher.end(JobStatus.FAILED, ledger.done(), failure.message)
         if isinstance(error, Exception):
@@ -78,8 +79,17 @@ def run_job(source: Source, order: JobOrder, tell: Callable[[JobState], None]) -
         raise
 
 
-def stream(source: Source, settings: JobSettings, meeting: MeetingHandle, progress: ProgressHandle) -> None:
-    """The pipeline itself; returns after the last commit. What stages ask Ray for is in `settings.resources`."""
+def stream(
+    source: Parts,
+    settings: JobSettings,
+    meeting: MeetingHandle,
+    progress: ProgressHandle,
+    prepare: type[Any] = Prepare,
+) -> None:
+    """The pipeline itself; returns after the last commit. What stages ask Ray for is in `settings.resources`.
+
+    `prepare`: the stage that reads parts of the source and gives steps; made and called as Prepare is.
+    """
     resources = settings.resources
     encoder = settings.config.encoder
     batch_rows = BATCHES_AT_ONCE * max(encoder.max_batch_pictures, encoder.max_batch_texts // 2)
@@ -92,7 +102,7 @@ def stream(source: Source, settings: JobSettings, meeting: MeetingHandle, progre
         num_cpus=LEAST_CPUS,
     )
     data = data.map_batches(
-        Prepare,
+        prepare,
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=resources.preparers, max_tasks_in_flight_per_actor=2),
@@ -155,7 +165,7 @@ def _open_table(settings: JobSettings, meeting: MeetingHandle) -> None:
         log.info("no table was opened", exc_info=True)
 
 
-def _settings(order: JobOrder, attempt: int) -> JobSettings:
+def settings_of(order: JobOrder, attempt: int) -> JobSettings:
     return JobSettings(
         config=order.config,
         job_id=order.job_id,
@@ -189,7 +199,7 @@ def _resources(order: JobOrder) -> JobResources:
     return resources
 
 
-def _beginning(order: JobOrder, before: JobState | None, done: Done) -> JobState:
+def beginning(order: JobOrder, before: JobState | None, done: Done) -> JobState:
     now = datetime.now(UTC)
     state = before or JobState(
         id=order.job_id,
@@ -214,7 +224,7 @@ def _beginning(order: JobOrder, before: JobState | None, done: Done) -> JobState
     )
 
 
-def _translated(error: BaseException) -> CrossmodalError:
+def translated(error: BaseException) -> CrossmodalError:
     """Ray's errors hold the tracebacks of workers; the sentence that we raised there is found among their causes."""
     seen: BaseException | None = error
     while seen is not None:

@@ -10,12 +10,16 @@ from deployments.writing import open_for_writing
 from serve_app.adapters.lance_table import LanceTable
 
 
-class Source(Protocol):
-    """Where items come from. Picklable: parts are listed in one process and read in others."""
+class Parts(Protocol):
+    """What is to be done, in pieces. Picklable: they are listed in one process and read in others."""
 
     def parts(self) -> Iterator[Any]:
-        """Small, picklable, bounded pieces of the source, listed lazily."""
+        """Small, picklable, bounded pieces, listed lazily."""
         ...
+
+
+class Source(Parts, Protocol):
+    """Where items come from."""
 
     def read_part(self, part: Any, /) -> Iterator[Any]:
         """Tables of core.source_items.SOURCE_SCHEMA, bounded in rows and bytes, and failures of single items."""
@@ -42,4 +46,4 @@ class JobSettings:
     def open_table(self) -> LanceTable:
         """The table to be written, opened in this process. One event loop uses it."""
         table = open_for_writing(self.config.table, self.config.full_text)
-        return table if self.beside is None else table.beside(self.beside)
+        return table if self.beside is None else table.named(self.beside)

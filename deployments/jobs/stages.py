@@ -18,7 +18,7 @@ from deployments.declared import declared_fields
 from deployments.jobs.ledger import Hashes, hashes_of, is_among
 from deployments.jobs.meeting import MeetingHandle, Opening
 from deployments.jobs.progress import Meter, ProgressHandle
-from deployments.jobs.settings import JobSettings, Source
+from deployments.jobs.settings import JobSettings, Parts, Source
 from deployments.jobs.steps import Step, pack, steps_of, unpack
 from deployments.replica import bound_lance_threads
 from serve_app.adapters.image_source import UriImageSource
@@ -41,7 +41,7 @@ PREPARED_AT_ONCE = 128
 BATCHES_AT_ONCE = 8
 
 
-def list_parts(_: pa.Table, source: Source) -> Iterator[pa.Table]:
+def list_parts(_: pa.Table, source: Parts) -> Iterator[pa.Table]:
     """The parts of a source, each a block of its own, so that the first is read while the others are listed.
 
     Ray Data gathers what a stage gives until BLOCK_BYTES are together; so each part brings its own weight.
@@ -75,28 +75,16 @@ class Prepare:
 
     def _preparation(self, card: EncoderCard) -> BulkPreparation:
         settings, config = self._settings, self._settings.config
-        store = ObstoreObjectStore(config.storage.uri, config.storage.options)
-        pictures = config.pictures
+        store, source, decoder = picture_tools(settings)
         return BulkPreparation(
-            UriImageSource(
-                (*pictures.allowed_roots, *settings.roots, store.root),
-                read_object=store.read,
-                max_bytes=pictures.max_bytes,
-                timeout_s=pictures.fetch_timeout_s,
-            ),
-            PictureDecoder(
-                pictures.max_bytes,
-                pictures.max_pixels,
-                pictures.max_aspect_ratio,
-                exact=pictures.exact,
-                decode=pictures.decode,
-            ),
+            source,
+            decoder,
             store,
             settings.open_table(),
             card.preprocessing,
             declared=declared_fields(config.table),
             max_characters=config.text.max_characters,
-            max_bytes=pictures.max_bytes,
+            max_bytes=config.pictures.max_bytes,
             copies=settings.copies,
             observe=self._meter,
         )
@@ -119,6 +107,26 @@ class Prepare:
                 yield pack(steps_of(items, self._runner.run(service.prepare(items))))
             self._meter.flush(skipped=len(found) - len(rows))
             began = time.perf_counter()
+
+
+def picture_tools(settings: JobSettings) -> tuple[ObstoreObjectStore, UriImageSource, PictureDecoder]:
+    """Where pictures are kept, who reads them by URI, and who decodes them."""
+    config = settings.config
+    store, pictures = ObstoreObjectStore(config.storage.uri, config.storage.options), config.pictures
+    source = UriImageSource(
+        (*pictures.allowed_roots, *settings.roots, store.root),
+        read_object=store.read,
+        max_bytes=pictures.max_bytes,
+        timeout_s=pictures.fetch_timeout_s,
+    )
+    decoder = PictureDecoder(
+        pictures.max_bytes,
+        pictures.max_pixels,
+        pictures.max_aspect_ratio,
+        exact=pictures.exact,
+        decode=pictures.decode,
+    )
+    return store, source, decoder
 
 
 class Encode:
@@ -146,7 +154,10 @@ class Encode:
     def __call__(self, rows: pa.Table) -> pa.Table:
         steps = unpack(rows)
         prepared = [step.outcome for step in steps if isinstance(step.outcome, Prepared)]
-        self._load(prepared)
+        self.load(
+            words=any(item.words is not None for item in prepared),
+            pictures=any(item.pixels is not None for item in prepared),
+        )
         began, began_at = time.perf_counter(), time.time()
         encoded = self._runner.run(self._service.encode(prepared))
         self._meter("encode", len(prepared), 0, time.perf_counter() - began)
@@ -160,19 +171,20 @@ class Encode:
     def _describe(self, meeting: MeetingHandle) -> None:
         """By the smaller tower, which is let go: a source of pictures alone does not need it."""
         try:
-            meeting.describe.remote(_text_tower(self._settings).card)
+            meeting.describe.remote(load_text_tower(self._settings).card)
         except CrossmodalError as error:
             ray.get(meeting.fail.remote(error))
             raise
 
-    def _load(self, items: Sequence[Prepared]) -> None:
+    def load(self, *, words: bool, pictures: bool) -> None:
+        """Either tower, unless it is there."""
         encoder, threads = self._settings.config.encoder, self._settings.resources.threads
-        if self._texts is None and any(item.plan.text is not None for item in items):
-            texts = _text_tower(self._settings)
+        if self._texts is None and words:
+            texts = load_text_tower(self._settings)
             if encoder.compile == "auto":
                 texts.warm_up(encoder.max_batch_texts)
             self._texts = self._service_of(texts, encoder.max_batch_texts)
-        if self._pictures is None and any(item.pixels is not None for item in items):
+        if self._pictures is None and pictures:
             # Here and not above: the driver imports this file, and needs no torch.
             from serve_app.adapters.open_clip import load_image_tower
 
@@ -192,12 +204,12 @@ class Encode:
         return EncodingService[Any].of_tower(tower, max_batch_size=max_batch_size, max_queued_items=2**31)
 
 
-def _text_tower(settings: JobSettings) -> Any:
+def load_text_tower(settings: JobSettings) -> Any:
     """The text tower as the TextEncoder has it."""
-    from serve_app.adapters.open_clip import load_text_tower
+    from serve_app.adapters.open_clip import load_text_tower as load
 
     config = settings.config
-    return load_text_tower(
+    return load(
         **tower_arguments(config.encoder),
         threads=settings.resources.threads,
         max_tokenised_characters=config.text.max_tokenised_characters,

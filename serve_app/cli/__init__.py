@@ -1,6 +1,6 @@
-"""The command line `crossmodal`: serve, add, ingest, search, evaluate, export, import, delete, gc, jobs, status, ...
+"""The command line `crossmodal`: a command for each thing that the service, and the jobs beside it, can do.
 
-All but ingest, export and import work over HTTP.
+All but ingest, reindex, export and import work over HTTP.
 
 Only typer and rich are imported here, so that `--help` comes at once; each command imports the rest when it runs.
 """
@@ -16,6 +16,7 @@ from serve_app.cli.importing import import_
 from serve_app.cli.ingest import ingest
 from serve_app.cli.jobs import jobs
 from serve_app.cli.keeping import snapshot, table
+from serve_app.cli.reindex import reindex
 from serve_app.cli.search import search
 from serve_app.cli.serve import serve
 from serve_app.cli.status import status
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(add)
 app.command()(ingest)
+app.command()(reindex)
 app.command()(search)
 app.command()(evaluate)
 app.command()(export)

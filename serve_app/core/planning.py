@@ -111,6 +111,8 @@ def record_of(
 
 def same_row(record: Record, row: StoredDocument | None) -> bool:
     """Whether the row says already what the record says; a vector follows from the content."""
+    if row is not None and record.updated_at not in (None, row.document.updated_at):
+        return False
     return row is not None and (
         row.document.content_sha256,
         row.document.modality,

@@ -151,7 +151,7 @@ def records_to_rows(
     now: datetime,
     fields: Mapping[str, FieldType] = MappingProxyType({}),
 ) -> pa.Table:
-    """Rows to write, in the order given; `created_at` of ids that are not in the mapping is `now`.
+    """Rows to write, in the order given; `created_at` of ids that are not in the mapping is `now`, unless a record has its own.
 
     Raises InvalidVector, InvalidDocumentId, InvalidField for one that the table has not, and InvalidRequest for an id that
     is there twice: a store that matches by id would insert both.
@@ -169,8 +169,8 @@ def records_to_rows(
         "vector": _vector_column(records, identity.dimension),
         "content_sha256": [record.content_sha256 for record in records],
         "metadata": [metadata_to_json(record.metadata) if record.metadata else None for record in records],
-        "created_at": [utc(created_at.get(record.id, stamp)) for record in records],
-        "updated_at": [stamp] * len(records),
+        "created_at": [utc(record.created_at or created_at.get(record.id, stamp)) for record in records],
+        "updated_at": [utc(record.updated_at or stamp) for record in records],
         "offset_s": [record.offset_s for record in records],
         "thumbnail_uri": [record.thumbnail_uri for record in records],
         **{name: [record.fields.get(name) for record in records] for name in fields},

@@ -38,6 +38,17 @@ class Prepared:
     picture_sha256: str | None
     pixels: Pixels | None
 
+    @property
+    def words(self) -> str | None:
+        """What of it is encoded as text."""
+        return self.plan.text
+
+    def record(self, words: Embedding | None, seen: Embedding | None, image_weight: float) -> Record:
+        """The row, once it is encoded."""
+        return record_of(
+            self.plan, words, seen, uri=self.uri, picture_sha256=self.picture_sha256, image_weight=image_weight
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
@@ -80,11 +91,11 @@ class BulkPreparation:
 
     async def prepare(self, items: Sequence[SourceItem]) -> list[Prepared | Record | Unchanged | ItemFailure]:
         """What each item became. A Record is a row with a known vector, of which something else has changed."""
-        with self._timed("fetch") as done:
+        with timed(self._observe, "fetch") as done:
             pictures = await asyncio.gather(*(_as_value(self._bytes_of(item)) for item in items))
             done(len(items), sum(len(each) for each in pictures if isinstance(each, bytes)))
         plans = [self._plan(item, data) for item, data in zip(items, pictures, strict=True)]
-        with self._timed("compare") as done:
+        with timed(self._observe, "compare") as done:
             known = await self._known([plan.id for plan in plans if isinstance(plan, DocumentPlan)])
             done(len(known), 0)
         return [await self._step(plan, data, known) for plan, data in zip(plans, pictures, strict=True)]
@@ -103,7 +114,7 @@ class BulkPreparation:
     async def _decode(self, plan: DocumentPlan, data: bytes | None) -> Prepared:
         if data is None:
             return Prepared(plan, None, None, None)
-        with self._timed("decode") as done:
+        with timed(self._observe, "decode") as done:
             pixels = self._decoder.to_pixels(data, self._preprocessing)
             done(1, len(data))
         # Kept only once it proved to be a picture, and before any row points to it.
@@ -143,17 +154,6 @@ class BulkPreparation:
     async def _known(self, ids: Sequence[str]) -> dict[str, StoredDocument]:
         return {row.document.id: row for row in await self._table.get(ids) if row is not None} if ids else {}
 
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[Callable[[int, int], None]]:
-        began, counted = time.perf_counter(), (0, 0)
-
-        def done(items: int, size: int) -> None:
-            nonlocal counted
-            counted = (items, size)
-
-        yield done
-        self._observe(stage, *counted, time.perf_counter() - began)
-
 
 class BulkEncoding:
     """Prepared documents to rows: all texts and all pictures of a batch travel together. One bad item fails alone."""
@@ -171,7 +171,7 @@ class BulkEncoding:
 
     async def encode(self, items: Sequence[Prepared]) -> list[Record | ItemFailure]:
         """The row of each document, or its failure."""
-        texts = [item.plan.text for item in items if item.plan.text is not None]
+        texts = [item.words for item in items if item.words is not None]
         pictures = [item.pixels for item in items if item.pixels is not None]
         # One after the other: both would want the same cores, or the same GPU.
         words = iter(await self._encode_texts(texts) if texts else [])
@@ -179,7 +179,7 @@ class BulkEncoding:
         return [
             self._record(
                 item,
-                next(words) if item.plan.text is not None else None,
+                next(words) if item.words is not None else None,
                 next(seen) if item.pixels is not None else None,
             )
             for item in items
@@ -189,16 +189,26 @@ class BulkEncoding:
         self, item: Prepared, words: Embedding | ItemFailure | None, seen: Embedding | ItemFailure | None
     ) -> Record | ItemFailure:
         try:
-            return record_of(
-                item.plan,
+            return item.record(
                 None if words is None else value_of(words),
                 None if seen is None else value_of(seen),
-                uri=item.uri,
-                picture_sha256=item.picture_sha256,
-                image_weight=self._image_weight,
+                self._image_weight,
             )
         except CrossmodalError as error:
             return failure_of(error)
+
+
+@contextmanager
+def timed(observe: Observe, stage: str) -> Iterator[Callable[[int, int], None]]:
+    """Tells `observe` what was done in the block, and how long it took."""
+    began, counted = time.perf_counter(), (0, 0)
+
+    def done(items: int, size: int) -> None:
+        nonlocal counted
+        counted = (items, size)
+
+    yield done
+    observe(stage, *counted, time.perf_counter() - began)
 
 
 async def _as_value(work: Awaitable[T]) -> T | ItemFailure:

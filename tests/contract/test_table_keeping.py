@@ -27,7 +27,7 @@ from serve_app.errors import (
 from serve_app.ports import DocumentTable, TableKeeping
 from serve_app.services.indexing import IndexingService
 from serve_app.services.retrieval import RetrievalService
-from serve_app.types import Calibration, ItemFailure, Modality, SearchPage, VectorQuery
+from serve_app.types import Calibration, Compare, ItemFailure, Modality, Operator, SearchPage, VectorQuery
 from tests.contract.rows import ENCODER, MONDAY, TUESDAY, axis, ids_of, near, record, stored
 from tests.emulators import Bucket
 from tests.fakes.keeping import MemoryKeeping
@@ -468,3 +468,30 @@ async def _lance(table: LanceTable) -> lancedb.AsyncTable:
     opened = await table._database.open("documents")
     assert opened is not None
     return opened.lance
+
+
+async def test_a_named_table_is_itself_whatever_is_in_service(opened: Opened) -> None:
+    table = opened()
+    await table.create(ENCODER)
+    await table.upsert([record("a"), record("b")], {}, MONDAY)
+    rebuilt = table.named("documents.rebuilt")
+    await rebuilt.create(OTHER)
+    assert (await (await rebuilt.at(None, ENCODER.fingerprint)).info()).fingerprint == OTHER.fingerprint
+    await table.keeping.use_table("documents.rebuilt")
+    assert (await table.named("documents").head()).fingerprint == ENCODER.fingerprint
+    with pytest.raises(InvalidRequest, match=r"begins with documents\."):
+        table.named("others")
+
+
+async def test_rows_that_bring_their_times_keep_them_and_are_told_by_them(opened: Opened) -> None:
+    table = opened()
+    await table.create(ENCODER)
+    await table.upsert([record("a"), replace(record("b"), created_at=MONDAY, updated_at=MONDAY)], {}, TUESDAY)
+    (row,) = [row for row in await table.get(["b"]) if row]
+    assert (row.document.created_at, row.document.updated_at) == (MONDAY, MONDAY)
+    marks = {
+        name: int(time) async for names, times in table.row_marks() for name, time in zip(names, times, strict=True)
+    }
+    assert marks == {"a": int(TUESDAY.timestamp() * 1e6), "b": int(MONDAY.timestamp() * 1e6)}
+    some = [names async for names, _ in table.row_marks(Compare("id", Operator.GT, "a"))]
+    assert some == [["b"]]

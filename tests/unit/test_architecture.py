@@ -123,6 +123,13 @@ MAY_IMPORT = {
     "deployments": ("deployments", "serve_app", "configs.schema"),
     "deployments.graph": ("deployments", "configs"),
     "deployments.jobs.submit": ("deployments", "serve_app", "configs"),
+    "deployments.encoders": (
+        "deployments",
+        "serve_app.services",
+        "serve_app.types",
+        "serve_app.errors",
+        "configs.schema",
+    ),
     "deployments.jobs.evaluate": ("deployments.jobs", "serve_app", "configs.load"),
     "deployments.jobs.configured": ("configs", "serve_app.local_graph", "serve_app.errors"),
 }

@@ -60,9 +60,9 @@ class TableHandle:
         self, database: Database, catalogue: Catalogue, *, name: str | None = None, pinned: int | None = None
     ) -> None:
         self.uri = database.uri
+        self.name = name
         self._database = database
         self._catalogue = catalogue
-        self._name = name
         self._pinned = pinned
         self._state: TableState | None = None
 
@@ -94,7 +94,7 @@ class TableHandle:
             opened = await self._open()
             if opened is None:
                 await self._make(await self.current(), identity)
-            if self._name is None:
+            if self.name is None:
                 await self._enter()
 
     async def refresh(self, min_version: int) -> int:
@@ -144,7 +144,7 @@ class TableHandle:
 
     async def current(self) -> str:
         """LanceDB's name of the table that work is done on."""
-        return self._name or await self._catalogue.in_service()
+        return self.name or await self._catalogue.in_service()
 
     async def _open(self) -> OpenTable | None:
         return await self._database.open(await self.current(), self._pinned)

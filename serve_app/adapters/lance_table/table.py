@@ -13,6 +13,7 @@ from typing import Any
 
 import lancedb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from lancedb.query import ColumnOrdering
 
@@ -151,6 +152,8 @@ class LanceTable:
 
     async def at(self, as_of: str | None, fingerprint: str | None = None) -> "LanceTable":
         """See ports.DocumentTable.at. Raises SnapshotNotFound."""
+        if as_of is None and self._handle.name is not None:
+            return self
         with translated("read"):
             if as_of is None:
                 return self._view(await self._catalogue.in_service(fingerprint), None)
@@ -172,6 +175,10 @@ class LanceTable:
                 f"the name of a table beside {self._catalogue.name} begins with {self._catalogue.name}."
             )
         return self._view(name, None)
+
+    def named(self, name: str) -> "LanceTable":
+        """The table of this name, whether it is in service or not: that of the configuration, or one beside it."""
+        return self._view(name, None) if name == self._catalogue.name else self.beside(name)
 
     async def head(self) -> TableHead:
         """What has to be known before a commit; version 0 while there is no table."""
@@ -419,6 +426,23 @@ class LanceTable:
             for rows in await self._find(ids, columns)
             for document_id, *stamp in zip(*(rows.column(name).to_pylist() for name in columns), strict=True)
         }
+
+    async def row_marks(
+        self, where: Filter | None = None, batch_rows: int = 16_384
+    ) -> AsyncIterator[tuple[list[str], npt.NDArray[np.int64]]]:
+        """Id and `updated_at` (microseconds since 1970) of every row, or of those that `where` matches, in one version of the
+        table. Raises NotReady without a table."""
+
+        async def pin(table: lancedb.AsyncTable) -> tuple[lancedb.AsyncTable, Any]:
+            state = await self._handle.state(table)
+            asked = None if where is None else await self._predicate(table, where)
+            return await self._handle.pinned(table, state.lance_version), asked
+
+        pinned, asked = await self._handle.run("read", pin, not_ready)
+        with translated("read"):
+            async for batch in all_batches(pinned, ["id", "updated_at"], batch_rows, asked):
+                times = batch.column("updated_at").cast(pa.int64()).to_numpy()
+                yield batch.column("id").to_pylist(), times
 
     async def put_rows(self, rows: pa.Table) -> int:
         """Insert or replace rows as they are, their times among them, in one commit; returns its version.
