@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.reindex --documents 10000
 
-A graph with the demo model holds so many documents, half of them texts. People search, embed and write all the time, while
+A graph with the demo model holds so many documents, four texts to a picture. People search, embed and write all the time, while
 `crossmodal reindex` goes over to another checkpoint (the demo model, shaken: a model of its own with vectors of its own) and then
 back. `kills` ends the job's driver by SIGKILL so often, after random seconds, and starts it again. A request fails if it is
 answered by an error or not at all; nothing is repeated. Afterwards every acknowledged write is looked for.
@@ -21,6 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,17 @@ import yaml
 
 from benchmarks.graphs import product_file
 from benchmarks.reporting import FOLDER, machine_facts, milliseconds, quantile, told, write_report
+from benchmarks.workload import texts
 from serve_app.client import Client, NewDocument
-from serve_app.demo.corpus import demo_pictures, demo_texts
+from serve_app.demo.corpus import demo_pictures
 from serve_app.demo.network import MODEL_FOLDER
 from serve_app.errors import CrossmodalError
 from serve_app.local_graph import LocalGraph, read_serve_file, serve_command
 
 READY_S = 300.0
 SHAKEN = 0.3
+# One document in so many is a picture: drawing them takes longer than storing them.
+PICTURE_SHARE = 5
 KINDS = ("search", "picture", "embed", "write")
 
 
@@ -102,13 +106,12 @@ class Traffic:
 
 
 def fill(client: Client, documents: int) -> list[bytes]:
-    """Half pictures, half texts; some of the pictures' files."""
-    pictures = [(picture.id, picture.encoded()) for picture in demo_pictures(seed=1, count=documents // 2)]
-    texts = list(demo_texts(seed=2, count=documents - len(pictures)))
+    """A fifth pictures, the rest texts; some of the pictures' files."""
+    pictures = [(picture.id, picture.encoded()) for picture in demo_pictures(seed=1, count=documents // PICTURE_SHARE)]
+    said = islice(texts(), documents - len(pictures))
     new = [
         *(NewDocument(id=name, image=data) for name, data in pictures),
-        # The picture-book says the same more than once: a number makes them different documents.
-        *(NewDocument(id=f"text-{at}", text=text.text) for at, text in enumerate(texts)),
+        *(NewDocument(id=f"text-{at}", text=text) for at, text in enumerate(said)),
     ]
     failed = [added for added in client.add(new) if added.error is not None]
     if failed:
