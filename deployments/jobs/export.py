@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from configs.schema import AppConfig
 from deployments.declared import declared_fields
 from deployments.jobs.configured import job_configuration, options_for
-from deployments.jobs.telling import Teller
+from deployments.jobs.telling import Teller, telling
 from serve_app.adapters.exchange.numpy_files import NumpySink
 from serve_app.adapters.exchange.parquet import ParquetSink
 from serve_app.adapters.exchange.qdrant_files import QdrantSink
@@ -32,7 +32,7 @@ from serve_app.core.records import TableIdentity
 from serve_app.errors import DestinationConflict, InvalidConfig, InvalidFilter, InvalidRequest, NotReady
 from serve_app.http.filter_wire import FilterText
 from serve_app.services.moving import RowSink, sample_rows, send_rows
-from serve_app.types import And, Compare, Filter, Modality, Operator, TableInfo
+from serve_app.types import And, Compare, Filter, JobStatus, Modality, Operator, TableInfo
 
 BATCH_ROWS = 4096
 # What a compressed index of FAISS learns its lists and codes from, at most; 256 MB at 512 numbers a vector.
@@ -41,9 +41,11 @@ TRAINING_ROWS = 131_072
 
 def run(arguments: ExportArguments) -> None:
     """Do it, say how it went, and leave with the status that tells a shell."""
-    teller = Teller("exported")
     with plain_failures():
-        manifest = asyncio.run(export(arguments, job_configuration(arguments.config, arguments.profile), teller))
+        config = job_configuration(arguments.config, arguments.profile)
+        with telling("export", "exported", arguments.job_id, config, arguments.table) as teller:
+            manifest = asyncio.run(export(arguments, config, teller))
+            teller.save(JobStatus.FINISHED, stored=manifest.rows)
     if arguments.json:
         stdout().print_json(manifest_to_json(manifest))
         return

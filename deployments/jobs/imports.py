@@ -16,7 +16,7 @@ import typer
 from configs.schema import AppConfig
 from deployments.declared import declared_fields
 from deployments.jobs.configured import job_configuration, options_for
-from deployments.jobs.telling import Teller
+from deployments.jobs.telling import Teller, telling
 from deployments.writing import indexing_service, open_for_writing
 from serve_app.adapters.exchange.clip_records import ClipRules
 from serve_app.adapters.exchange.clip_retrieval import ClipLayout, ClipRetrieval
@@ -27,6 +27,7 @@ from serve_app.cli.common import plain_failures, stderr, stdout
 from serve_app.cli.importing import ImportArguments, import_command
 from serve_app.errors import InvalidSource
 from serve_app.services.moving import Arrival, prepare_table, take_records, take_rows
+from serve_app.types import JobStatus
 
 SHOWN_FAILURES = 5
 SAMPLES = 16
@@ -34,10 +35,12 @@ SAMPLES = 16
 
 def run(arguments: ImportArguments) -> None:
     """Do it, say how it went, and leave with the status that tells a shell."""
-    teller = Teller("imported")
     with plain_failures():
         config = job_configuration(arguments.config, arguments.profile)
-        arrival = asyncio.run(take_in(arguments, config, teller))
+        with telling("import", "imported", arguments.job_id, config, arguments.into) as teller:
+            arrival = asyncio.run(take_in(arguments, config, teller))
+            stored = arrival.stored.total()
+            teller.save(JobStatus.FINISHED, stored=stored, unchanged=arrival.unchanged, failed=arrival.failed)
     for each in arrival.failures[:SHOWN_FAILURES]:
         stderr().print(f"{each.place}: {each.failure.message} ({each.failure.code})", markup=False, soft_wrap=True)
     if arguments.json:

@@ -14,11 +14,14 @@ import ray
 import yaml
 from PIL import Image
 
+from deployments.jobs.imports import take_in
 from deployments.jobs.ingest import configuration
 from deployments.jobs.ledger import Ledger
 from deployments.jobs.orders import JobOrder
+from deployments.jobs.telling import Teller
 from deployments.writing import open_for_writing
 from serve_app.adapters.sources import SourceSpec, open_source
+from serve_app.cli.importing import ImportArguments
 from serve_app.cli.ingest import IngestArguments
 from serve_app.demo.corpus import demo_pictures
 from serve_app.errors import JobFailed
@@ -163,3 +166,19 @@ def test_too_many_failures_stop_a_job_that_goes_on_when_they_are_allowed(order: 
     state = run(order, texts, job_id="texts")
     assert (state.status, state.attempt, state.failed) == (JobStatus.FINISHED, 2, 4)
     assert counts(order)[Modality.TEXT] == GOOD
+
+
+def test_an_export_is_submitted_as_well_and_comes_back(order: JobOrder, folder: Path, dashboard: str) -> None:
+    crossmodal = Path(sys.executable).with_name("crossmodal")
+    where = ["--config", str(folder / "serve.yaml"), "--address", dashboard, "--job-id", "leaving"]
+    done = subprocess.run(
+        [crossmodal, "export", *where, "moved"], cwd=folder, capture_output=True, text=True, check=False, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = sum(counts(order).values())
+    assert f"{rows} rows of version" in done.stdout
+    state = Ledger(order.config.table, "leaving").state()
+    assert state is not None
+    assert (state.kind, state.status, state.stored) == ("export", JobStatus.FINISHED, rows)
+    arrival = asyncio.run(take_in(ImportArguments(str(folder / "moved")), order.config, Teller("imported")))
+    assert (arrival.unchanged, arrival.stored.total(), arrival.failed) == (rows, 0, 0)

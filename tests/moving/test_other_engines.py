@@ -118,7 +118,7 @@ def test_qdrant_takes_the_lines_as_they_are_and_finds_the_same_ten(
     here = config_of("here")
     filled(here, records)
     run_export(here, tmp_path / "export", to="qdrant")
-    client = loaded(tmp_path / "export", tmp_path / "qdrant")
+    client = loaded(tmp_path / "export", QdrantClient(":memory:"))
     queries = unit_rows(QUERIES, seed=11)
     found = [
         [point.payload["id"] for point in client.query_points("documents", query=each.tolist(), limit=10).points]
@@ -132,7 +132,7 @@ def test_qdrant_has_every_value_under_its_name(config_of: Configs, tmp_path: Pat
     here = config_of("here")
     filled(here, awkward_records())
     run_export(here, tmp_path / "export", to="qdrant")
-    client = loaded(tmp_path / "export", tmp_path / "qdrant")
+    client = loaded(tmp_path / "export", QdrantClient(path=str(tmp_path / "qdrant")))
     (point,) = client.retrieve("documents", [point_id("plain")], with_vectors=True)
     assert point.payload == {
         "id": "plain",
@@ -177,9 +177,8 @@ def test_numbers_in_json_are_the_very_numbers(config_of: Configs, tmp_path: Path
     assert np.stack([read[f"{at:03}"] for at in range(300)]).tobytes() == rows.tobytes()
 
 
-def loaded(export: Path, folder: Path) -> QdrantClient:
-    """A collection in a folder, filled by the bodies as they stand."""
-    client = QdrantClient(path=str(folder))
+def loaded(export: Path, client: QdrantClient) -> QdrantClient:
+    """With a collection that is made and filled by the bodies as they stand."""
     collection = models.CreateCollection.model_validate_json((export / "collection.json").read_bytes())
     assert isinstance(collection.vectors, models.VectorParams)
     assert collection.vectors.size == DIMENSION
