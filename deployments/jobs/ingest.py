@@ -23,8 +23,9 @@ from serve_app.adapters.sources import SourceSpec, column_mapping, open_source
 from serve_app.cli.common import failure, stderr, stdout
 from serve_app.cli.ingest import IngestArguments, ingest_command
 from serve_app.core.jobs import state_to_json, summary
-from serve_app.errors import CrossmodalError
-from serve_app.types import JobState, JobStatus
+from serve_app.core.videos import check_policy
+from serve_app.errors import CrossmodalError, InvalidRequest
+from serve_app.types import FramePolicy, JobState, JobStatus
 
 
 def run(arguments: IngestArguments) -> None:
@@ -56,6 +57,7 @@ def ingest(arguments: IngestArguments) -> JobState:
         commit_rows=arguments.commit_rows,
         encoders=arguments.encoders,
         preparers=arguments.readers,
+        frames=_frames(arguments),
     )
     source = open_source(_spec(arguments, config))
     ledger = Ledger(config.table, job_id)
@@ -78,6 +80,14 @@ def ingest(arguments: IngestArguments) -> JobState:
         _save_failures(ledger, arguments)
         ray.shutdown()
     return state
+
+
+def _frames(arguments: IngestArguments) -> FramePolicy:
+    if arguments.scenes and arguments.every is not None:
+        raise InvalidRequest("frames of videos are taken every so many seconds, or one of each scene; not both")
+    policy = FramePolicy(None if arguments.scenes else arguments.every or FramePolicy().every_s)
+    check_policy(policy)
+    return policy
 
 
 def _spec(arguments: IngestArguments, config: AppConfig) -> SourceSpec:

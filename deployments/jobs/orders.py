@@ -1,13 +1,14 @@
 """What a job is asked to do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from configs.schema import AppConfig
+from serve_app.types import FramePolicy
 
 
 @dataclass(frozen=True, slots=True)
 class JobOrder:
-    """What is asked for. `share`: of the cluster's cores and GPUs. `beside`, `copies`, `roots`: see JobSettings."""
+    """What is asked for. `share`: of the cluster's cores and GPUs. `beside`, `copies`, `roots`, `frames`: see JobSettings."""
 
     kind: str
     job_id: str
@@ -20,3 +21,4 @@ class JobOrder:
     commit_rows: int = 1024
     encoders: int | None = None
     preparers: int | None = None
+    frames: FramePolicy = field(default_factory=FramePolicy)

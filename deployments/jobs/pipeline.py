@@ -176,6 +176,7 @@ def settings_of(order: JobOrder, attempt: int) -> JobSettings:
         roots=order.roots,
         max_failures=order.max_failures,
         commit_rows=order.commit_rows,
+        frames=order.frames,
     )
 
 

@@ -22,8 +22,9 @@ from deployments.jobs.meeting import MeetingHandle, Opening
 from deployments.jobs.progress import Meter, ProgressHandle
 from deployments.jobs.settings import JobSettings
 from deployments.jobs.sink import TableSink
-from deployments.jobs.stages import PREPARED_AT_ONCE, Encode, picture_tools
+from deployments.jobs.stages import PREPARED_AT_ONCE, Encode
 from deployments.jobs.steps import Step, pack
+from deployments.jobs.tools import picture_tools
 from deployments.replica import bound_lance_threads
 from deployments.writing import open_for_writing
 from serve_app.adapters.lance_table import LanceTable

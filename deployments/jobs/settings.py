@@ -1,13 +1,14 @@
 """What every worker of a job is told."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from configs.schema import AppConfig
 from deployments.jobs.resources import JobResources
 from deployments.writing import open_for_writing
 from serve_app.adapters.lance_table import LanceTable
+from serve_app.types import FramePolicy
 
 
 class Parts(Protocol):
@@ -30,7 +31,7 @@ class Source(Parts, Protocol):
 class JobSettings:
     """`beside`: the table that is written, if not the one in service. `copies`: keep pictures that have a URI, too.
 
-    `roots`: from where pictures may be read besides the allowed roots of the configuration.
+    `roots`: from where pictures may be read besides the allowed roots of the configuration. `frames`: of videos.
     """
 
     config: AppConfig
@@ -42,6 +43,7 @@ class JobSettings:
     roots: tuple[str, ...] = ()
     max_failures: int | None = None
     commit_rows: int = 1024
+    frames: FramePolicy = field(default_factory=FramePolicy)
 
     def open_table(self) -> LanceTable:
         """The table to be written, opened in this process. One event loop uses it."""

@@ -8,7 +8,9 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import ray
@@ -21,10 +23,14 @@ from deployments.jobs.settings import JobSettings
 from deployments.jobs.steps import Step, unpack
 from deployments.replica import bound_lance_threads
 from serve_app.adapters.lance_table import LanceTable
+from serve_app.core.videos import frames_of_others
 from serve_app.errors import JobFailed, StorageUnavailable
 from serve_app.services.bulk import Unchanged
+from serve_app.services.bulk_videos import Superseded
 from serve_app.services.committing import Commit, commit, refusal
 from serve_app.types import ItemFailure, Record
+
+T = TypeVar("T")
 
 # What a commit of another writer, or of storage that is out of breath, may cost before the job gives up.
 ATTEMPTS = 5
@@ -52,8 +58,11 @@ class TableSink(Datasink[None]):
         failures = {step.key: (step.uri, step.outcome) for step in steps if isinstance(step.outcome, ItemFailure)}
         rows = [(step, step.outcome) for step in steps if isinstance(step.outcome, Record)]
         refused, done = writer.write(rows)
+        writer.clear([step.outcome for step in steps if isinstance(step.outcome, Superseded)])
         failures |= refused
-        writer.note([step for step in steps if step.key not in failures], failures)
+        # A video is never done by its key: whether all of its frames are there, only the table can tell.
+        kept = [step for step in steps if not isinstance(step.outcome, Superseded)]
+        writer.note([step for step in kept if step.key not in failures], failures)
         meter = Meter(self._progress)
         meter("write", len(steps), 0, time.perf_counter() - began)
         meter.flush()
@@ -76,11 +85,20 @@ class _Writer:
         self._table: LanceTable = settings.open_table()
         self._ledger = Ledger(settings.config.table, settings.job_id)
 
+    def clear(self, orders: Sequence[Superseded]) -> None:
+        """Delete the frames that are of what videos were before."""
+        for order in orders:
+            others = frames_of_others(order.video_id, order.content_sha256)
+            self._patiently(partial(self._table.delete_matching, others))
+
     def write(self, rows: Sequence[tuple[Step, Record]]) -> tuple[dict[str, tuple[str | None, ItemFailure]], Commit]:
         """What was refused, by key, and the commit of the rest. Of several records with one id the last one stands."""
+        return self._patiently(lambda: self._write(rows))
+
+    def _patiently(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._runner.run(self._write(rows))
+                return self._runner.run(work())
             except StorageUnavailable:
                 if attempt == ATTEMPTS:
                     raise

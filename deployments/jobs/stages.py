@@ -8,28 +8,28 @@ import os
 import pickle
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import ray
 
 from deployments.checkpoints import tower_arguments
-from deployments.declared import declared_fields
 from deployments.jobs.ledger import Hashes, hashes_of, is_among
 from deployments.jobs.meeting import MeetingHandle, Opening
 from deployments.jobs.progress import Meter, ProgressHandle
 from deployments.jobs.settings import JobSettings, Parts, Source
 from deployments.jobs.steps import Step, pack, steps_of, unpack
+from deployments.jobs.tools import document_preparation, video_preparation
 from deployments.replica import bound_lance_threads
-from serve_app.adapters.image_source import UriImageSource
-from serve_app.adapters.object_store import ObstoreObjectStore
-from serve_app.adapters.picture_decoder import PictureDecoder
-from serve_app.core.source_items import rows_to_items
+from serve_app.core.source_items import SourceItem, rows_to_items
+from serve_app.core.videos import is_video_uri
 from serve_app.errors import CrossmodalError, InternalError
 from serve_app.ports import StagedTower
 from serve_app.services.bulk import BulkEncoding, BulkPreparation, Prepared
+from serve_app.services.bulk_videos import BulkVideos
 from serve_app.services.encoding import EncodingService
-from serve_app.types import Embedding, EncoderCard, ItemFailure, Pixels, Record
+from serve_app.types import Embedding, ItemFailure, Pixels, Record
 
 T = TypeVar("T")
 
@@ -53,6 +53,15 @@ def list_parts(_: pa.Table, source: Parts) -> Iterator[pa.Table]:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What waits for the encoder to be known. `done`: shared by the readers of a machine."""
+
+    documents: BulkPreparation
+    videos: BulkVideos
+    done: Hashes
+
+
 class Prepare:
     """Reads parts and makes their items ready to be encoded; what is done already is left out before it is fetched."""
 
@@ -64,69 +73,49 @@ class Prepare:
         self._meeting = meeting
         self._meter = Meter(progress)
         self._runner = asyncio.Runner()
-        self._opened: tuple[BulkPreparation, Hashes] | None = None
+        self._opened: _Opened | None = None
 
-    def _open(self) -> tuple[BulkPreparation, Hashes]:
+    def _open(self) -> "_Opened":
         """Once the encoder is known and the table is ready for it: until then this waits, and raises why they are not."""
         if self._opened is None:
             opening: Opening = ray.get(self._meeting.opening.remote())
-            self._opened = self._preparation(opening.card), ray.get(opening.done)
+            self._opened = _Opened(
+                document_preparation(self._settings, opening.card, self._meter),
+                video_preparation(self._settings, opening.card, self._meter),
+                ray.get(opening.done),
+            )
         return self._opened
-
-    def _preparation(self, card: EncoderCard) -> BulkPreparation:
-        settings, config = self._settings, self._settings.config
-        store, source, decoder = picture_tools(settings)
-        return BulkPreparation(
-            source,
-            decoder,
-            store,
-            settings.open_table(),
-            card.preprocessing,
-            declared=declared_fields(config.table),
-            max_characters=config.text.max_characters,
-            max_bytes=config.pictures.max_bytes,
-            copies=settings.copies,
-            observe=self._meter,
-        )
 
     def __call__(self, parts: pa.Table) -> Iterator[pa.Table]:
         for part in parts.column("part").to_pylist():
             yield from self._part(pickle.loads(part))  # noqa: S301 - pickled by List
 
+    def _prepared(self, opened: "_Opened", items: Sequence[SourceItem]) -> Iterator[pa.Table]:
+        others = [item for item in items if not _is_video(item)]
+        yield pack(steps_of(others, self._runner.run(opened.documents.prepare(others))))
+        for video in filter(_is_video, items):
+            portions = opened.videos.prepare(video)
+            while portion := self._runner.run(anext(portions, None)):
+                yield pack(Step(key, video.uri, outcome) for key, outcome in portion)
+
     def _part(self, part: Any) -> Iterator[pa.Table]:
-        service, done = self._open()
+        opened = self._open()
         began = time.perf_counter()
         for found in self._source.read_part(part):
             if not isinstance(found, pa.Table):
                 yield pack([Step(found.key, None, ItemFailure(found.code, found.message))])
                 continue
-            rows = found.filter(pa.array(~is_among(hashes_of(found.column("key").to_pylist()), done)))
+            rows = found.filter(pa.array(~is_among(hashes_of(found.column("key").to_pylist()), opened.done)))
             self._meter("read", len(rows), 0, time.perf_counter() - began)
             for start in range(0, len(rows), PREPARED_AT_ONCE):
                 items = rows_to_items(rows.slice(start, PREPARED_AT_ONCE))
-                yield pack(steps_of(items, self._runner.run(service.prepare(items))))
+                yield from self._prepared(opened, items)
             self._meter.flush(skipped=len(found) - len(rows))
             began = time.perf_counter()
 
 
-def picture_tools(settings: JobSettings) -> tuple[ObstoreObjectStore, UriImageSource, PictureDecoder]:
-    """Where pictures are kept, who reads them by URI, and who decodes them."""
-    config = settings.config
-    store, pictures = ObstoreObjectStore(config.storage.uri, config.storage.options), config.pictures
-    source = UriImageSource(
-        (*pictures.allowed_roots, *settings.roots, store.root),
-        read_object=store.read,
-        max_bytes=pictures.max_bytes,
-        timeout_s=pictures.fetch_timeout_s,
-    )
-    decoder = PictureDecoder(
-        pictures.max_bytes,
-        pictures.max_pixels,
-        pictures.max_aspect_ratio,
-        exact=pictures.exact,
-        decode=pictures.decode,
-    )
-    return store, source, decoder
+def _is_video(item: SourceItem) -> bool:
+    return item.data is None and item.uri is not None and is_video_uri(item.uri)
 
 
 class Encode:

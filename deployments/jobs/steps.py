@@ -3,12 +3,16 @@
 import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import pyarrow as pa
 
 from serve_app.core.source_items import SourceItem
 from serve_app.services.bulk import Prepared, Unchanged
+from serve_app.services.bulk_videos import Superseded
 from serve_app.types import ItemFailure, Record
+
+Outcome: TypeAlias = Prepared | Record | Unchanged | Superseded | ItemFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +21,11 @@ class Step:
 
     key: str
     uri: str | None
-    outcome: Prepared | Record | Unchanged | ItemFailure
+    outcome: Outcome
     encoded: bool = False
 
 
-def steps_of(
-    items: Sequence[SourceItem], outcomes: Iterable[Prepared | Record | Unchanged | ItemFailure]
-) -> list[Step]:
+def steps_of(items: Sequence[SourceItem], outcomes: Iterable[Outcome]) -> list[Step]:
     return [Step(item.key, item.uri, outcome) for item, outcome in zip(items, outcomes, strict=True)]
 
 

@@ -30,6 +30,8 @@ class IngestArguments:
     profile: str | None = None
     job_id: str | None = None
     into: str | None = None
+    every: float | None = None
+    scenes: bool = False
     copy: bool = False
     share: float = 1.0
     max_failures: int | None = None
@@ -63,7 +65,7 @@ def ingest_command(run: Callable[[IngestArguments], None]) -> Callable[..., None
             list[str],
             typer.Argument(
                 metavar="SOURCE...",
-                help="Folders or prefixes of pictures, CSV, JSONL, Parquet, tars, datasets or a table of ours.",
+                help="Folders or prefixes of pictures and videos, CSV, JSONL, Parquet, tars, datasets or a table of ours.",
             ),
         ],
         kind: Annotated[
@@ -94,6 +96,13 @@ def ingest_command(run: Callable[[IngestArguments], None]) -> Callable[..., None
         into: Annotated[
             str | None, typer.Option("--into", help="A table beside the one in service, such as documents.new.")
         ] = None,
+        every: Annotated[
+            float | None,
+            typer.Option("--every", help="Take a frame of each video every so many seconds; by default 2."),
+        ] = None,
+        scenes: Annotated[
+            bool, typer.Option("--scenes", help="Take a frame of each scene of a video instead.")
+        ] = False,
         copy: Annotated[
             bool, typer.Option("--copy", help="Keep the pictures in the service's storage, as uploads are.")
         ] = False,
@@ -136,6 +145,8 @@ def ingest_command(run: Callable[[IngestArguments], None]) -> Callable[..., None
                 profile=profile,
                 job_id=job_id,
                 into=into,
+                every=every,
+                scenes=scenes,
                 copy=copy,
                 share=share,
                 max_failures=max_failures,

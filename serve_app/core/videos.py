@@ -5,13 +5,23 @@ video's bytes, of which frames were taken, and of how many there are. So a video
 for one that is.
 """
 
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
 from serve_app.core.ids import check_document_id, sha256_of
 from serve_app.errors import InvalidDocumentId, InvalidRequest
 from serve_app.types import And, Compare, Filter, FramePolicy, Modality, Operator
 
 MARK = "#t="
+# Of files that are taken for videos where only their names are known.
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ogv", ".mpg", ".mpeg", ".ts", ".flv"})
 MAX_VIDEO_ID_CHARACTERS = 480
 MIN_EVERY_S, MAX_EVERY_S = 0.1, 3600.0
+
+
+def is_video_uri(uri: str) -> bool:
+    """By its name; what it really is, the reader of videos finds out."""
+    return PurePosixPath(urlsplit(uri).path).suffix.lower() in VIDEO_SUFFIXES
 
 
 def frame_id(video_id: str, offset_s: float) -> str:

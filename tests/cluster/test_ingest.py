@@ -27,10 +27,12 @@ from serve_app.demo.corpus import demo_pictures
 from serve_app.errors import JobFailed
 from serve_app.types import JobState, JobStatus, Modality
 from tests.cluster.conftest import free_port
+from tests.drawn_video import film
 
 pytestmark = pytest.mark.cluster
 
 GOOD = 24
+FRAMES = 12  # one every two seconds of the film
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (pictures / "z-words.png").write_bytes(b"these are no pixels")
     (pictures / "z-empty.png").write_bytes(b"")
     (pictures / "z-long.png").write_bytes(_png(3000, 2))
+    (pictures / "film.mp4").write_bytes(film())
     lines = [f"t{number},red boat {number}" for number in range(GOOD)]
     (folder / "sources" / "texts.csv").write_text(
         "\n".join(["id,text", *lines, "too,many,cells", "b\x00d,a\x00b", "e,", f"{'x' * 600},long id"]),
@@ -119,7 +122,7 @@ def _png(width: int, height: int) -> bytes:
 
 def test_what_is_good_is_stored_and_what_is_broken_is_told(order: JobOrder, folder: Path) -> None:
     state = run(order, folder / "sources" / "pictures")
-    assert (state.status, state.stored, state.failed) == (JobStatus.FINISHED, GOOD, 4)
+    assert (state.status, state.stored, state.failed) == (JobStatus.FINISHED, GOOD + FRAMES, 4)
     failures = Ledger(order.config.table, "first").failures(1).to_pylist()
     codes = {each["key"].rpartition("/")[2]: each["code"] for each in failures}
     assert codes == {
@@ -129,6 +132,7 @@ def test_what_is_good_is_stored_and_what_is_broken_is_told(order: JobOrder, fold
         "z-long.png": "picture_too_elongated",
     }
     assert counts(order)[Modality.IMAGE] == GOOD
+    assert counts(order)[Modality.VIDEO_FRAME] == FRAMES
 
 
 def test_the_same_again_submitted_is_followed_to_its_end_and_changes_nothing(
@@ -147,10 +151,10 @@ def test_the_same_again_submitted_is_followed_to_its_end_and_changes_nothing(
     done = subprocess.run([*command, *where], cwd=folder, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "submitted second-1" in done.stderr
-    assert f"stored 0, unchanged {GOOD}, failed 4" in done.stdout
+    assert f"stored 0, unchanged {GOOD + FRAMES}, failed 4" in done.stdout
     again = Ledger(order.config.table, "second").state()
     assert again is not None
-    assert (again.status, again.stored, again.unchanged, again.encoded) == (JobStatus.FINISHED, 0, GOOD, 0)
+    assert (again.status, again.stored, again.unchanged, again.encoded) == (JobStatus.FINISHED, 0, GOOD + FRAMES, 0)
     # A job that has finished stays as it was.
     assert run(order, folder / "sources" / "pictures").attempt == 1
     assert counts(order)[Modality.IMAGE] == GOOD

@@ -1,4 +1,4 @@
-"""Pictures in folders and below prefixes, each by its URI; with captions beside them where asked. Reads no picture."""
+"""Pictures and videos in folders and below prefixes, each by its URI; with captions beside them where asked. Reads none."""
 
 import zlib
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from serve_app.adapters.sources.parts import PART_ROWS, batches, failed_part, fa
 from serve_app.adapters.sources.places import named_files, open_files
 from serve_app.adapters.sources.spec import SourceSpec
 from serve_app.core.source_items import SourceFailure, SourceItem, SourcePart
+from serve_app.core.videos import VIDEO_SUFFIXES
 from serve_app.errors import InvalidRow, InvalidSource, SourceNotFound
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
@@ -29,7 +30,7 @@ class PictureFolder:
     def parts(self) -> Iterator[SourcePart]:
         files: list[StoredFile] = []
         any_found = False
-        for named in named_files(self.spec, PICTURE_SUFFIXES):
+        for named in named_files(self.spec, (*PICTURE_SUFFIXES, *sorted(VIDEO_SUFFIXES))):
             if named.file is None:
                 yield failed_part(named.name, SourceNotFound(f"nothing lies under {named.name}"))
                 continue
@@ -44,7 +45,7 @@ class PictureFolder:
         if files:
             yield _part(files)
         if not any_found:
-            raise InvalidSource(f"there are no pictures below {', '.join(self.spec.locations)}")
+            raise InvalidSource(f"there are no pictures or videos below {', '.join(self.spec.locations)}")
 
     def read_part(self, part: SourcePart) -> Iterator[pa.Table | SourceFailure]:
         if isinstance(part.content, SourceFailure):
