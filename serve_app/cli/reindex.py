@@ -14,8 +14,6 @@ from typing import Annotated
 
 import typer
 
-from configs.load import service_url
-
 
 @dataclass(frozen=True, slots=True)
 class ReindexArguments:
@@ -161,6 +159,8 @@ def launch(arguments: ReindexArguments) -> None:
 
 def anchored(arguments: ReindexArguments) -> ReindexArguments:
     """With full paths: the job runs in another folder."""
+    from configs.load import service_url
+
     model, prefix, pretrained = arguments.model, "local-dir:", arguments.pretrained
     if model and model.startswith(prefix):
         model = prefix + os.path.abspath(model.removeprefix(prefix))
