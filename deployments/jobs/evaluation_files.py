@@ -8,7 +8,7 @@ from pathlib import Path
 from serve_app.adapters.corpora import picture_bytes
 from serve_app.adapters.evaluation_plots import classes_plot, recall_plot, sweep_plot
 from serve_app.contact_sheet import Cell, contact_sheet
-from serve_app.core.judgements import JudgedQuery
+from serve_app.core.judgements import Found, JudgedQuery
 from serve_app.services.evaluation import Asked, Classified, WorstQuery
 from serve_app.services.evaluation_report import Evaluation, as_json, as_markdown
 from serve_app.services.index_sweep import Sweep
@@ -32,7 +32,7 @@ def write_files(folder: Path, evaluation: Evaluation, picture_of: PictureOf, tex
         recall_plot({_name(each): each.curve for each in answered}, _title(evaluation), written[-1])
     for each in answered:
         if each.worst:
-            written.append(folder / f"worst-{each.direction}-{each.ranking}.png")
+            written.append(folder / f"worst-{each.direction}-{each.ranking}.jpg")
             _sheet(each, picture_of, text_of, written[-1])
     if evaluation.sweep is not None:
         written.append(folder / "index.png")
@@ -46,8 +46,8 @@ def write_files(folder: Path, evaluation: Evaluation, picture_of: PictureOf, tex
 def _sheet(asked: Asked, picture_of: PictureOf, text_of: TextOf, path: Path) -> None:
     """A row a query: what asks, what would have been right, and what came first instead."""
     cells = [cell for worst in asked.worst for cell in _row(worst, picture_of, text_of)]
-    title = f"{asked.direction.arrow}, {asked.ranking}: the queries that went worst, what is right, what came first"
-    contact_sheet(title, cells, COLUMNS).save(path)
+    title = f"{asked.direction}, {asked.ranking}: the queries that went worst, what is right, what came first"
+    contact_sheet(title, cells, COLUMNS).save(path, quality=88)
 
 
 def _row(worst: WorstQuery, picture_of: PictureOf, text_of: TextOf) -> list[Cell]:
@@ -55,7 +55,7 @@ def _row(worst: WorstQuery, picture_of: PictureOf, text_of: TextOf) -> list[Cell
     rank = "not found" if math.isinf(worst.rank) else f"found at {worst.rank:.0f}"
     right = next(iter(query.relevant))
     found = [
-        Cell(f"{at}. {hit.score:.2f}  {hit.id}", picture_of(hit.id), hit.text or text_of(hit.id) or hit.id)
+        Cell(_label(at, hit, query), picture_of(hit.id), hit.text or text_of(hit.id) or hit.id)
         for at, hit in enumerate(worst.found[:FOUND_IN_ROW], 1)
     ]
     row = [
@@ -64,6 +64,10 @@ def _row(worst: WorstQuery, picture_of: PictureOf, text_of: TextOf) -> list[Cell
         *found,
     ]
     return row + [Cell("", None, "")] * (COLUMNS - len(row))
+
+
+def _label(place: int, hit: Found, query: JudgedQuery) -> str:
+    return f"{place}. {hit.score:.2f}  {'right' if hit.id in query.relevant else hit.id}"
 
 
 def _picture_of_query(query: JudgedQuery) -> bytes | None:
@@ -95,7 +99,7 @@ def _draw_classes(evaluation: Evaluation, found: Classified, path: Path) -> None
 
 
 def _title(evaluation: Evaluation) -> str:
-    return f"{evaluation.corpus}, {evaluation.facts['model']}, {evaluation.facts['where']}"
+    return f"{evaluation.corpus}, model {evaluation.facts['model']}, {evaluation.facts['where']}"
 
 
 def _name(asked: Asked) -> str:

@@ -3,6 +3,7 @@
 Figures are made as objects, not by pyplot: that keeps every one it made until told otherwise, and asks for a screen.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -32,7 +33,9 @@ def recall_plot(curves: Mapping[str, tuple[Sequence[int], Sequence[Figure]]], ti
     ticks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200) if k <= deepest]
     axis.set_xticks(ticks, [str(k) for k in ticks])
     axis.minorticks_off()
-    axis.set_ylim(0, 1.02)
+    # Good systems differ near 1: the axis begins below the worst of them, at 0 if that is bad.
+    lowest = min(figure.low for _, figures in curves.values() for figure in figures)
+    axis.set_ylim(max(0.0, math.floor(10 * lowest - 0.5) / 10), 1.01)
     axis.set_xlabel("k, results looked at")
     axis.set_ylabel("recall@k")
     axis.set_title(title, fontsize=10)
