@@ -79,7 +79,8 @@ def sweep_plot(
         pane.set_xlabel("latency of one search, p50, ms")
         pane.set_ylabel(name)
         pane.grid(alpha=0.3)
-    panes[0].legend(loc="lower right", fontsize=9)
+        pane.set_xlim(left=0)
+    canvas.legend(*panes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(lines) + 1, fontsize=9)
     canvas.suptitle(title, fontsize=10)
     _save(canvas, path)
 

@@ -1,6 +1,6 @@
 """The command line `crossmodal`: a command for each thing that the service, and the jobs beside it, can do.
 
-All but ingest, reindex, export and import work over HTTP.
+All but ingest, reindex, export, import and, where no service is named, evaluate work over HTTP.
 
 Only typer and rich are imported here, so that `--help` comes at once; each command imports the rest when it runs.
 """
