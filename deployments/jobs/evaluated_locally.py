@@ -5,6 +5,7 @@ The same classes as the graph's, wired without Ray. The table is searched exactl
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from configs.schema import AppConfig
@@ -158,8 +159,9 @@ class LocalSystem:
         return [each if isinstance(each, ItemFailure) else None for each in await self.documents.add(given)]
 
     async def settle(self) -> None:
-        """See EvaluatedSystem."""
+        """See EvaluatedSystem. What the words find hangs on the rows that their index has: all, not those of some moment."""
         await self.indexing.settled()
+        await self.table.maintain(timedelta(hours=1))
 
     async def embed_pictures(self, pictures: Sequence[str]) -> list[FloatVector | ItemFailure]:
         """See EvaluatedSystem."""
