@@ -8,6 +8,7 @@ It reads, writes and computes nothing, so it is one process and no pipeline: the
 """
 
 import asyncio
+import os
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,8 @@ from serve_app.types import And, Compare, Filter, JobStatus, Modality, Operator,
 BATCH_ROWS = 4096
 # What a compressed index of FAISS learns its lists and codes from, at most; 256 MB at 512 numbers a vector.
 TRAINING_ROWS = 131_072
+# LanceDB would read 2 GB ahead of who takes the rows: with that 400,000 rows took 912 MB of memory, with this 614.
+READ_AHEAD_BYTES = 32 * 1024 * 1024
 
 
 def run(arguments: ExportArguments) -> None:
@@ -66,6 +69,7 @@ async def export(arguments: ExportArguments, config: AppConfig, tell: Teller) ->
     writing = ObjectWriting(arguments.destination, options_for(arguments.destination, config))
     if not writing.is_empty():
         raise DestinationConflict(f"something lies under {arguments.destination} already: name a new folder or prefix")
+    os.environ.setdefault("LANCE_DEFAULT_IO_BUFFER_SIZE", str(READ_AHEAD_BYTES))
     table = await _table(arguments, config)
     info = await table.info()
     manifest = await _beginning(arguments, table, info, whole=where is None)

@@ -220,8 +220,8 @@ def test_only_the_loader_of_the_configuration_reads_the_environment() -> None:
         and isinstance(node.value, ast.Name)
         and node.value.id == "os"
     }
-    # deployments.replica sets a variable that LanceDB reads, and reads none.
-    assert readers == {"configs.load", "deployments.replica"}
+    # The other two set a variable that LanceDB reads, and read none.
+    assert readers == {"configs.load", "deployments.replica", "deployments.jobs.export"}
 
 
 def test_the_builder_keeps_its_annotations() -> None:
