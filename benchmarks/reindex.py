@@ -151,7 +151,7 @@ def reindexed(arguments: Sequence[str], kills: int, log: Path) -> tuple[dict[str
                 continue
         if job.returncode:
             raise SystemExit(f"the job failed: {log.read_text()[-2000:]}")
-        return json.loads(said), time.monotonic() - began
+        return json.loads(said[said.index(b"{") :]), time.monotonic() - began
     raise AssertionError("unreachable")
 
 

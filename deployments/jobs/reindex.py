@@ -7,7 +7,9 @@ crossmodal reindex --rollback                            # back to the service's
 
 import json
 import logging
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
 def run(arguments: ReindexArguments) -> None:
     """Do it, say how it went, and leave with the status that tells a shell."""
     try:
-        state, report = reindex(arguments)
+        # What Ray has to say belongs beside the answer, not into it.
+        with redirect_stdout(sys.stderr):
+            state, report = reindex(arguments)
     except CrossmodalError as error:
         stderr().print(failure(error), soft_wrap=True)
         raise typer.Exit(1) from error
