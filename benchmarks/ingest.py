@@ -28,8 +28,12 @@ import yaml
 from benchmarks.ingest_corpus import Corpus, corpus
 from benchmarks.reporting import machine_facts, told, write_report
 from benchmarks.workload import checkpoint
+from serve_app.local_graph import processes
 
 PLAIN_PICTURES = 3000
+CPU_EVERY_S = 0.5
+# By what Ray calls its workers; all else is Ray's own.
+KINDS = {"encode": "(Encode)", "prepare": "(Prepare)", "write": "Write", "driver": "deployments.jobs.ingest"}
 
 
 def plain(model: str, items: Corpus, cores: int, pictures: int) -> float:
@@ -89,9 +93,37 @@ def job(model: str, items: Corpus, folder: Path, options: Sequence[str] = ()) ->
     file = folder / "serve.yaml"
     file.write_text(yaml.safe_dump({"applications": [{"name": "a", **application}]}), encoding="utf-8")
     command = [sys.executable, "-m", "deployments.jobs.ingest", "--local", "--json", "--config", str(file)]
-    began = time.perf_counter()
-    done = subprocess.run([*command, *options, str(items.listed)], stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout), time.perf_counter() - began
+    began, answer = time.perf_counter(), folder / "state.json"
+    with answer.open("wb") as output:
+        # A session of its own, by which every process of its Ray is found.
+        running = subprocess.Popen([*command, *options, str(items.listed)], stdout=output, start_new_session=True)
+        used = _watched(running)
+    if running.returncode:
+        raise RuntimeError(f"the job ended with status {running.returncode}")
+    state = json.loads(answer.read_text(encoding="utf-8"))
+    return {**state, "cpu_s": used}, time.perf_counter() - began
+
+
+def _watched(running: subprocess.Popen[bytes]) -> dict[str, float]:
+    """Seconds of CPU by kind of process until the job ends, those of starting and of imports among them."""
+    seen: dict[int, tuple[str, float]] = {}
+    while running.poll() is None:
+        for process in processes():
+            if process.session == running.pid:
+                seen[process.pid] = (_kind(process.name, seen.get(process.pid)), process.cpu_s)
+        time.sleep(CPU_EVERY_S)
+    used: dict[str, float] = {}
+    for kind, seconds in seen.values():
+        used[kind] = used.get(kind, 0.0) + seconds
+    return used
+
+
+def _kind(name: str, before: tuple[str, float] | None) -> str:
+    """What a process is for; one that ran a stage and rests now is still that stage's."""
+    for kind, mark in KINDS.items():
+        if mark in name:
+            return kind
+    return before[0] if before else "ray"
 
 
 def measure(model: str, items: Corpus, cores: int, pictures: int, options: Sequence[str]) -> list[dict[str, Any]]:
@@ -117,6 +149,7 @@ def measure(model: str, items: Corpus, cores: int, pictures: int, options: Seque
                 **{name: state[name] for name in ("startup_s", "running_s", "upkeep_s")},
                 "whole_s": whole_s,
                 **stages,
+                **{f"{kind}_cpu_s": seconds for kind, seconds in state["cpu_s"].items()},
             }
         ),
     ]

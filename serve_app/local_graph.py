@@ -175,12 +175,13 @@ class LocalGraph:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process of this machine. `resident_bytes`: what it holds in memory, shared pages included."""
+    """A process of this machine. `resident_bytes`: what it holds in memory, shared pages included. `cpu_s`: since its start."""
 
     pid: int
     session: int
     name: str
     resident_bytes: int
+    cpu_s: float
 
 
 def processes() -> list[Process]:
@@ -195,7 +196,8 @@ def processes() -> list[Process]:
             continue  # It ended while we looked.
         if state != "Z":
             resident_bytes = int(rest[17]) * os.sysconf("SC_PAGE_SIZE")
-            found.append(Process(int(folder.name), int(session), command, resident_bytes))
+            cpu_s = (int(rest[7]) + int(rest[8])) / os.sysconf("SC_CLK_TCK")
+            found.append(Process(int(folder.name), int(session), command, resident_bytes, cpu_s))
     return found
 
 
