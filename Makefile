@@ -25,10 +25,16 @@ demo: $(VENV)/.ready
 serve: $(VENV)/.ready
 	@$(VENV)/bin/crossmodal serve $(if $(PORT),--port $(PORT)) $(if $(INGRESS),--ingress $(INGRESS))
 
+# In two halves at a time: browsers and real clusters wait for processes to start, while the rest computes.
 test: $(VENV)/.ready-dev
 	@$(BROWSER)
 	@$(RUN) -m tests.emulators
-	@$(RUN) -m pytest
+	@mkdir -p var; status=0; \
+	$(RUN) -m pytest --ignore tests/browser --ignore tests/cluster -p no:cacheprovider >var/tests.log 2>&1 & rest=$$!; \
+	trap "kill $$rest 2>/dev/null || true" EXIT; \
+	$(RUN) -m pytest tests/browser tests/cluster || status=$$?; \
+	wait $$rest || status=$$?; \
+	cat var/tests.log; exit $$status
 
 check: $(VENV)/.ready-dev
 	$(VENV)/bin/ruff check
