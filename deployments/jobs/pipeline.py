@@ -23,10 +23,11 @@ from deployments.jobs.ledger import Done, Ledger
 from deployments.jobs.meeting import MeetingHandle, call_meeting
 from deployments.jobs.orders import JobOrder
 from deployments.jobs.progress import Figures, ProgressHandle, start_progress
-from deployments.jobs.resources import LEAST_CPUS, JobResources, plan_resources
+from deployments.jobs.resources import LEAST_CPUS, JobResources, lasting_cpus, plan_resources
 from deployments.jobs.settings import JobSettings, Parts, Source
 from deployments.jobs.sink import TableSink
-from deployments.jobs.stages import BATCHES_AT_ONCE, BLOCK_BYTES, Encode, Prepare, list_parts
+from deployments.jobs.stages import BATCHES_AT_ONCE, Encode, Prepare, list_parts
+from deployments.jobs.steps import groups_for
 from deployments.jobs.watching import Watcher
 from deployments.writing import indexing_service
 from serve_app.core.jobs import check_job_id
@@ -111,7 +112,7 @@ def stream(
     )
     data = data.map_batches(
         Encode,
-        batch_size=batch_rows,
+        batch_size=groups_for(batch_rows),
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=resources.encoders, max_tasks_in_flight_per_actor=2),
         fn_constructor_args=(settings, meeting, progress),
@@ -128,7 +129,8 @@ def stream(
 def _configure(store_bytes: int) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.target_max_block_size = BLOCK_BYTES
+    # Each row a block of its own, however large: see steps.pack.
+    context.target_max_block_size = 1
     context.issue_detectors_config.detectors = []
     context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=store_bytes)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -184,11 +186,11 @@ def _resources(order: JobOrder) -> JobResources:
     total, free = ray.cluster_resources(), ray.available_resources()  # type: ignore[no-untyped-call]
     # More CPUs may be declared than a machine has: Ray is told so on purpose, where everything asks for little.
     cpus = total.get("CPU", 1.0)
-    one_machine = len(ray.nodes()) == 1  # type: ignore[no-untyped-call]
+    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     resources = plan_resources(
-        cpus=min(cpus, float(os.cpu_count() or 1)) if one_machine else cpus,
+        cpus=min(cpus, float(os.cpu_count() or 1)) if len(nodes) == 1 else cpus,
         gpus=0.0 if order.config.encoder.device == "cpu" else total.get("GPU", 0.0),
-        free_cpus=free.get("CPU", 0.0),
+        free_cpus=lasting_cpus(free.get("CPU", 0.0), nodes),
         free_gpus=free.get("GPU", 0.0),
         share=order.share,
         threads=order.config.encoder.threads,

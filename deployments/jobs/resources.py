@@ -5,6 +5,7 @@ counted by the cores that the job may use, and what they ask Ray for is made to 
 a job beside a service must start, and never wait for a resource that the service holds for good.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # A core is enough for many readers of small pictures, and one thread each is what small models use best.
@@ -27,6 +28,16 @@ class JobResources:
     writers: int
     writer_cpus: float
     niceness: int
+
+
+def lasting_cpus(free_cpus: float, nodes: Sequence[float]) -> float:
+    """What is still free, as far as can be told, when the largest of the nodes is lost. `nodes`: the CPUs of each.
+
+    Workers that ask for no more find a place on other nodes. Otherwise they would wait for a new node, and the job for them:
+    Ray lets what they were doing wait as long as that takes.
+    """
+    with_cpus = [cpus for cpus in nodes if cpus > 0]
+    return free_cpus if len(with_cpus) < 2 else free_cpus * (1 - max(with_cpus) / sum(with_cpus))
 
 
 def plan_resources(

@@ -108,7 +108,8 @@ class ReadRows:
             documents = self._runner.run(self._documents(ids[start : start + PREPARED_AT_ONCE]))
             self._meter("read", len(documents), 0, time.perf_counter() - began)
             outcomes = self._runner.run(self._service.prepare(documents))
-            yield pack(Step(each.id, each.uri, outcome) for each, outcome in zip(documents, outcomes, strict=True))
+            steps = zip(documents, outcomes, strict=True)
+            yield from pack([Step(each.id, each.uri, outcome) for each, outcome in steps])
             self._meter.flush()
             began = time.perf_counter()
 
@@ -149,5 +150,5 @@ class CatchUp:
 
     def write(self, ids: tuple[str, ...]) -> None:
         """Encode and store these rows in one commit for each so many of them. Raises what TableSink raises."""
-        blocks = [self._encode(prepared) for prepared in self._read.read(ids)]
+        blocks = [block for prepared in self._read.read(ids) for block in self._encode(prepared)]
         self._sink.write(blocks, TaskContext(0, "CatchUp"))

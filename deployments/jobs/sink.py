@@ -20,7 +20,7 @@ from ray.data._internal.execution.interfaces import TaskContext
 from deployments.jobs.ledger import STORED_ENCODED, STORED_KNOWN, UNCHANGED, Ledger
 from deployments.jobs.progress import Meter, ProgressHandle
 from deployments.jobs.settings import JobSettings
-from deployments.jobs.steps import Step, unpack
+from deployments.jobs.steps import Step, groups_for, unpack
 from deployments.replica import bound_lance_threads
 from serve_app.adapters.lance_table import LanceTable
 from serve_app.core.videos import frames_of_others
@@ -38,7 +38,7 @@ PAUSE_S = 1.0
 
 
 class TableSink(Datasink[None]):
-    """Few large commits: `min_rows_per_write` items each, by as many writers as the job has."""
+    """Few large commits, by as many writers as the job has. Ray's rows are groups of steps."""
 
     def __init__(self, settings: JobSettings, progress: ProgressHandle) -> None:
         self._settings = settings
@@ -46,7 +46,7 @@ class TableSink(Datasink[None]):
 
     @property
     def min_rows_per_write(self) -> int:
-        return self._settings.commit_rows
+        return groups_for(self._settings.commit_rows)
 
     def write(self, blocks: Iterable[pa.Table], ctx: TaskContext) -> None:  # noqa: ARG002 - Ray's signature
         """Commit, note, count. Raises JobFailed when more items have failed than the job may leave out."""

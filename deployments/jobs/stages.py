@@ -33,8 +33,6 @@ from serve_app.types import Embedding, ItemFailure, Pixels, Record
 
 T = TypeVar("T")
 
-# Blocks between the stages are cut at this size: what is small travels early, and little waits anywhere.
-BLOCK_BYTES = 1024 * 1024
 # Items that are fetched, compared with the table and decoded together.
 PREPARED_AT_ONCE = 128
 # Of what an encoder takes at once: enough that its batches are full, few enough that all encoders have work.
@@ -42,15 +40,9 @@ BATCHES_AT_ONCE = 8
 
 
 def list_parts(_: pa.Table, source: Parts) -> Iterator[pa.Table]:
-    """The parts of a source, each a block of its own, so that the first is read while the others are listed.
-
-    Ray Data gathers what a stage gives until BLOCK_BYTES are together; so each part brings its own weight.
-    """
-    weight = b"\0" * (BLOCK_BYTES + 1)
+    """The parts of a source, each a block of its own, so that the first is read while the others are listed."""
     for part in source.parts():
-        yield pa.table(
-            {"part": pa.array([pickle.dumps(part)], pa.binary()), "weight": pa.array([weight], pa.large_binary())}
-        )
+        yield pa.table({"part": pa.array([pickle.dumps(part)], pa.binary())})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +84,18 @@ class Prepare:
 
     def _prepared(self, opened: "_Opened", items: Sequence[SourceItem]) -> Iterator[pa.Table]:
         others = [item for item in items if not _is_video(item)]
-        yield pack(steps_of(others, self._runner.run(opened.documents.prepare(others))))
+        yield from pack(steps_of(others, self._runner.run(opened.documents.prepare(others))))
         for video in filter(_is_video, items):
             portions = opened.videos.prepare(video)
             while portion := self._runner.run(anext(portions, None)):
-                yield pack(Step(key, video.uri, outcome) for key, outcome in portion)
+                yield from pack([Step(key, video.uri, outcome) for key, outcome in portion])
 
     def _part(self, part: Any) -> Iterator[pa.Table]:
         opened = self._open()
         began = time.perf_counter()
         for found in self._source.read_part(part):
             if not isinstance(found, pa.Table):
-                yield pack([Step(found.key, None, ItemFailure(found.code, found.message))])
+                yield from pack([Step(found.key, None, ItemFailure(found.code, found.message))])
                 continue
             rows = found.filter(pa.array(~is_among(hashes_of(found.column("key").to_pylist()), opened.done)))
             self._meter("read", len(rows), 0, time.perf_counter() - began)
@@ -140,7 +132,7 @@ class Encode:
         if not ray.get(meeting.is_described.remote()):
             self._describe(meeting)
 
-    def __call__(self, rows: pa.Table) -> pa.Table:
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         steps = unpack(rows)
         prepared = [step.outcome for step in steps if isinstance(step.outcome, Prepared)]
         self.load(
@@ -152,9 +144,11 @@ class Encode:
         self._meter("encode", len(prepared), 0, time.perf_counter() - began)
         self._meter.flush(encoded=sum(isinstance(each, Record) for each in encoded), began_at=began_at)
         outcomes = iter(encoded)
-        return pack(
-            Step(step.key, step.uri, next(outcomes), encoded=True) if isinstance(step.outcome, Prepared) else step
-            for step in steps
+        yield from pack(
+            [
+                Step(step.key, step.uri, next(outcomes), encoded=True) if isinstance(step.outcome, Prepared) else step
+                for step in steps
+            ]
         )
 
     def _describe(self, meeting: MeetingHandle) -> None:

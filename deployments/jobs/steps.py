@@ -1,7 +1,7 @@
 """What travels between the stages of a job: items on their way, as rows of Arrow that Ray Data can bundle and cut."""
 
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,6 +13,9 @@ from serve_app.services.bulk_videos import Superseded
 from serve_app.types import ItemFailure, Record
 
 Outcome: TypeAlias = Prepared | Record | Unchanged | Superseded | ItemFailure
+
+# Few enough that encoders begin early and commits are cut finely, enough that Ray has little to count.
+GROUP_STEPS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +32,26 @@ def steps_of(items: Sequence[SourceItem], outcomes: Iterable[Outcome]) -> list[S
     return [Step(item.key, item.uri, outcome) for item, outcome in zip(items, outcomes, strict=True)]
 
 
-def pack(steps: Iterable[Step]) -> pa.Table:
-    """A block of steps. Pickled: they go from a worker of this job to another of the same code, and nowhere else."""
-    return pa.table({"step": pa.array([pickle.dumps(step, protocol=5) for step in steps], pa.large_binary())})
+def pack(steps: Sequence[Step]) -> Iterator[pa.Table]:
+    """Blocks of a row each, which holds a group of steps.
+
+    As many blocks as the number of steps says, whatever is in them: a worker that is run again, because a node was lost with
+    what it had made, must make the same blocks, although what it finds in the table by now is other. Ray takes those from the
+    second run that are missing from the first, by their number; were they cut by bytes, rows would be lost between them.
+
+    Pickled: they go from a worker of this job to another of the same code, and nowhere else.
+    """
+    for start in range(0, len(steps), GROUP_STEPS):
+        group = pickle.dumps(list(steps[start : start + GROUP_STEPS]), protocol=5)
+        yield pa.table({"steps": pa.array([group], pa.large_binary())})
 
 
 def unpack(rows: pa.Table) -> list[Step]:
-    return [pickle.loads(step) for step in rows.column("step").to_pylist()]  # noqa: S301 - see `pack`
+    """The steps of all groups."""
+    groups: list[list[Step]] = [pickle.loads(group) for group in rows.column("steps").to_pylist()]  # noqa: S301 - see `pack`
+    return [step for group in groups for step in group]
+
+
+def groups_for(steps: int) -> int:
+    """How many groups make so many steps, at least one."""
+    return -(-steps // GROUP_STEPS)

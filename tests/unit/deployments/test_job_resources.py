@@ -1,6 +1,6 @@
 import pytest
 
-from deployments.jobs.resources import JobResources, plan_resources
+from deployments.jobs.resources import JobResources, lasting_cpus, plan_resources
 
 
 def asked(plan: JobResources) -> float:
@@ -36,3 +36,14 @@ def test_every_gpu_gets_one_encoder_on_the_part_that_is_free() -> None:
 def test_the_user_has_the_last_word() -> None:
     plan = plan_resources(cpus=8, gpus=0, free_cpus=8, free_gpus=0, share=1, threads=2, encoders=3, preparers=5)
     assert (plan.threads, plan.encoders, plan.preparers) == (2, 3, 5)
+
+
+def test_workers_ask_for_what_is_left_when_the_largest_node_is_lost() -> None:
+    nodes = [0.0, 4.0, 2.0, 2.0]
+    assert lasting_cpus(8, nodes) == 4
+    plan = plan_resources(cpus=8, gpus=0, free_cpus=lasting_cpus(8, nodes), free_gpus=0, share=1)
+    assert (plan.encoders * plan.threads, asked(plan) < 4) == (8, True)
+
+
+def test_a_cluster_of_one_node_that_works_has_nothing_to_keep_free() -> None:
+    assert lasting_cpus(3, [4.0]) == lasting_cpus(3, [0.0, 4.0]) == 3
