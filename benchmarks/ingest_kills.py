@@ -151,8 +151,15 @@ def disturb(run: Run, nodes: Nodes, victim: str, after_commits: int, chance: ran
     if victim == "driver":
         driver.kill()
     elif victim == "encoder":
-        pids = [each.pid for each in processes() if each.name.startswith(ENCODER) and _is_of(each.pid, nodes.address)]
-        os.kill(chance.choice(pids), signal.SIGKILL)
+        pids = _encoders(nodes)
+        while not pids and driver.poll() is None:
+            # Between two batches a worker goes by another name for a moment.
+            time.sleep(0.02)
+            pids = _encoders(nodes)
+        if pids:
+            os.kill(chance.choice(pids), signal.SIGKILL)
+        else:
+            victim = "none: the job had ended"
     else:
         nodes.lose_one(chance)
     again = run.finish(driver)
@@ -169,6 +176,10 @@ def disturb(run: Run, nodes: Nodes, victim: str, after_commits: int, chance: ran
         "encoded_again": max(0, state.encoded - done.encoded),
         "seconds": time.perf_counter() - began,
     }
+
+
+def _encoders(nodes: Nodes) -> list[int]:
+    return [each.pid for each in processes() if each.name.startswith(ENCODER) and _is_of(each.pid, nodes.address)]
 
 
 def _is_of(pid: int, address: str) -> bool:
@@ -200,7 +211,7 @@ def main() -> int:
     items = corpus(options.pictures, options.texts, size=128)
     machine, chance, rows = machine_facts(), random.Random(options.seed), []
     commits = (options.pictures + options.texts) // COMMIT_ROWS
-    with nodes_up() as nodes, TemporaryDirectory(prefix="kills-") as folder:
+    with nodes_up() as nodes, TemporaryDirectory(prefix="kills-", ignore_cleanup_errors=True) as folder:
         expected = _undisturbed(Path(folder), items, nodes.address)
         for number in range(1, options.runs + 1):
             place = Path(folder, str(number))
