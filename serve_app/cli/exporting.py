@@ -4,9 +4,6 @@ The jobs are `python -m deployments.jobs.export` and `deployments.jobs.imports` 
 storage and compute nothing, so they run here in a child process; with --address the cluster there runs them.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,15 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
+from serve_app.cli.job_commands import Config, Json, Profile, full, launch
+
 TARGETS = ("parquet", "faiss", "qdrant")
 
-Config = Annotated[
-    Path | None, typer.Option("--config", help="The service's Serve file; by default serve_config.yaml.")
-]
-Profile = Annotated[str | None, typer.Option("--profile", help="The service's profile; else what --config says.")]
 Address = Annotated[str | None, typer.Option("--address", help="Of a Ray cluster that is to do it; by default here.")]
 JobId = Annotated[str | None, typer.Option("--job-id", help="A name for the job on that cluster.")]
-Json = Annotated[bool, typer.Option("--json", help="The summary as JSON.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +35,6 @@ class ExportArguments:
     address: str | None = None
     job_id: str | None = None
     json: bool = False
-
-
-def argv(arguments: Any) -> list[str]:
-    """Arguments as a command line that says the same: the first field is what the command is about."""
-    options: list[str] = []
-    first, *rest = fields(arguments)
-    for field in rest:
-        value, name = getattr(arguments, field.name), f"--{field.name.replace('_', '-')}"
-        if isinstance(value, tuple):
-            options += [part for each in value for part in (name, each)]
-        elif value is True:
-            options.append(name)
-        elif value is not None and value is not False and value != field.default:
-            options += [name, str(value)]
-    return [*options, "--", getattr(arguments, first.name)]
 
 
 def export_command(run: Callable[[ExportArguments], None]) -> Callable[..., None]:
@@ -108,26 +87,16 @@ def export_command(run: Callable[[ExportArguments], None]) -> Callable[..., None
     return export
 
 
-def launch(kind: str, arguments: Any) -> None:
-    """Run or submit the job in a child process: this one knows neither Ray nor the table."""
-    module = [f"deployments.jobs.{kind}"] if arguments.address is None else ["deployments.jobs.submit", kind]
-    # The arguments are those of this user on this machine; no shell reads them.
-    command = [sys.executable, "-m", *module, *argv(_anchored(arguments))]
-    status = subprocess.run(command, check=False).returncode  # noqa: S603
-    if status:
-        raise typer.Exit(status)
-
-
-def _anchored(arguments: Any) -> Any:
-    """With full paths: on a cluster the job runs in another folder."""
+def launch_moving(kind: str, arguments: Any) -> None:
+    """Here, unless a cluster is named; with full paths, wherever it runs."""
     changes: dict[str, Any] = {}
     for field in fields(arguments):
         value = getattr(arguments, field.name)
         if isinstance(value, Path):
             changes[field.name] = value.absolute()
-        elif value and field.name in ("destination", "source", "base_uri") and "://" not in value:
-            changes[field.name] = os.path.abspath(value)
-    return replace(arguments, **changes)
+        elif value and field.name in ("destination", "source", "base_uri"):
+            changes[field.name] = full(value)
+    launch(kind, replace(arguments, **changes), here=arguments.address is None)
 
 
-export = export_command(lambda arguments: launch("export", arguments))
+export = export_command(lambda arguments: launch_moving("export", arguments))

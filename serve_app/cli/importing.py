@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from serve_app.cli.exporting import Address, Config, JobId, Json, Profile, launch
+from serve_app.cli.exporting import Address, JobId, launch_moving
+from serve_app.cli.job_commands import CommitRows, Config, Json, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def import_command(run: Callable[[ImportArguments], None]) -> Callable[..., None
         failures: Annotated[
             Path | None, typer.Option("--failures", help="Write what failed to this file, a JSON object a line.")
         ] = None,
-        commit_rows: Annotated[int, typer.Option("--commit-rows", min=1, help="Rows of one commit.")] = 8192,
+        commit_rows: CommitRows = 8192,
         config: Config = None,
         profile: Profile = None,
         address: Address = None,
@@ -98,4 +99,4 @@ def import_command(run: Callable[[ImportArguments], None]) -> Callable[..., None
     return import_
 
 
-import_ = import_command(lambda arguments: launch("imports", arguments))
+import_ = import_command(lambda arguments: launch_moving("imports", arguments))

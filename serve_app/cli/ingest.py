@@ -1,23 +1,18 @@
-"""`crossmodal ingest`: bulk work as a job of the cluster. Knows the arguments of the job, and none of its work.
+"""`crossmodal ingest`: bulk work as a job of the cluster. Knows the arguments of the job, and none of its work."""
 
-The job itself is `python -m deployments.jobs.ingest` with the same arguments; here a child process runs it, or submits it.
-"""
-
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from serve_app.cli.job_commands import CommitRows, Config, Encoders, Json, Profile, Readers, Share, full, launch
+
 
 @dataclass(frozen=True, slots=True)
 class IngestArguments:
-    """What can be said of an ingest; each field is the option of its name."""
+    """What can be said of an ingest; each field but the first is the option of its name."""
 
     sources: tuple[str, ...]
     kind: str | None = None
@@ -42,19 +37,6 @@ class IngestArguments:
     local: bool = False
     address: str | None = None
     json: bool = False
-
-    def argv(self) -> list[str]:
-        """As a command line that says the same."""
-        options: list[str] = []
-        for field in fields(self)[1:]:
-            value, name = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
-            if isinstance(value, tuple):
-                options += [part for each in value for part in (name, each)]
-            elif value is True:
-                options.append(name)
-            elif value is not None and value is not False and value != field.default:
-                options += [name, str(value)]
-        return [*options, *self.sources]
 
 
 def ingest_command(run: Callable[[IngestArguments], None]) -> Callable[..., None]:
@@ -84,12 +66,8 @@ def ingest_command(run: Callable[[IngestArguments], None]) -> Callable[..., None
             bool, typer.Option("--captions", help="Take a picture's text from the .txt file beside it.")
         ] = False,
         split: Annotated[str | None, typer.Option("--split", help="Of a dataset: train, validation, ...")] = None,
-        config: Annotated[
-            Path | None, typer.Option("--config", help="The service's Serve file; by default serve_config.yaml.")
-        ] = None,
-        profile: Annotated[
-            str | None, typer.Option("--profile", help="The service's profile; else what --config says.")
-        ] = None,
+        config: Config = None,
+        profile: Profile = None,
         job_id: Annotated[
             str | None, typer.Option("--job-id", help="A name for the job; given again, it goes on where it stopped.")
         ] = None,
@@ -106,22 +84,16 @@ def ingest_command(run: Callable[[IngestArguments], None]) -> Callable[..., None
         copy: Annotated[
             bool, typer.Option("--copy", help="Keep the pictures in the service's storage, as uploads are.")
         ] = False,
-        share: Annotated[
-            float, typer.Option("--share", min=0.01, max=1, help="Of the cluster's cores and GPUs, for this job.")
-        ] = 1.0,
+        share: Share = 1.0,
         max_failures: Annotated[
             int | None, typer.Option("--max-failures", min=0, help="Stop when more items than this have failed.")
         ] = None,
         failures: Annotated[
             Path | None, typer.Option("--failures", help="Write what failed to this Parquet file, too.")
         ] = None,
-        commit_rows: Annotated[int, typer.Option("--commit-rows", min=1, help="Rows of one commit.")] = 1024,
-        encoders: Annotated[
-            int | None, typer.Option("--encoders", min=1, help="Processes that encode; else by cores or GPUs.")
-        ] = None,
-        readers: Annotated[
-            int | None, typer.Option("--readers", min=1, help="Processes that fetch and decode; else by cores.")
-        ] = None,
+        commit_rows: CommitRows = 1024,
+        encoders: Encoders = None,
+        readers: Readers = None,
         local: Annotated[
             bool, typer.Option("--local", help="Run here, in a Ray of its own; needs no cluster.")
         ] = False,
@@ -129,7 +101,7 @@ def ingest_command(run: Callable[[IngestArguments], None]) -> Callable[..., None
             str | None,
             typer.Option("--address", help="Of the cluster's dashboard; by default RAY_ADDRESS, else jobs.address."),
         ] = None,
-        json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
+        json: Json = False,
     ) -> None:
         """Put many pictures and texts in, as a job. Exit status 1 if it did not get through; broken items do not stop it."""
         run(
@@ -163,25 +135,8 @@ def ingest_command(run: Callable[[IngestArguments], None]) -> Callable[..., None
     return ingest
 
 
-def launch(arguments: IngestArguments) -> None:
-    """Run or submit the job in a child process: this one knows no Ray."""
-    module = ["deployments.jobs.ingest"] if arguments.local else ["deployments.jobs.submit", "ingest"]
-    # Ctrl-C reaches the child too, which knows what to do; this process waits for what it says.
-    before = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        # The arguments are those of this user on this machine; no shell reads them.
-        status = subprocess.run([sys.executable, "-m", *module, *anchored(arguments).argv()], check=False).returncode  # noqa: S603
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if status:
-        raise typer.Exit(status)
-
-
 def anchored(arguments: IngestArguments) -> IngestArguments:
     """With full paths: the job runs in another folder, and a job that goes on knows its items by their paths."""
-
-    def full(location: str) -> str:
-        return location if "://" in location else os.path.abspath(location)
 
     return replace(
         arguments,
@@ -192,4 +147,4 @@ def anchored(arguments: IngestArguments) -> IngestArguments:
     )
 
 
-ingest = ingest_command(launch)
+ingest = ingest_command(lambda arguments: launch("ingest", anchored(arguments), here=arguments.local))

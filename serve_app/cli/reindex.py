@@ -1,18 +1,14 @@
-"""`crossmodal reindex`: change the model of a running service. Knows the arguments of the job, and none of its work.
-
-The job itself is `python -m deployments.jobs.reindex` with the same arguments; here a child process runs it, or submits it.
-"""
+"""`crossmodal reindex`: change the model of a running service. Knows the arguments of the job, and none of its work."""
 
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from serve_app.cli.job_commands import CommitRows, Config, Encoders, Json, Profile, Readers, Share, launch
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +34,6 @@ class ReindexArguments:
     local: bool = False
     address: str | None = None
     json: bool = False
-
-    def argv(self) -> list[str]:
-        """As a command line that says the same."""
-        options: list[str] = []
-        for field in fields(self):
-            value, name = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
-            if value is True:
-                options.append(name)
-            elif value is not None and value is not False and value != field.default:
-                options += [name, str(value)]
-        return options
 
 
 def reindex_command(run: Callable[[ReindexArguments], None]) -> Callable[..., None]:
@@ -87,30 +72,20 @@ def reindex_command(run: Callable[[ReindexArguments], None]) -> Callable[..., No
             int,
             typer.Option("--max-lost", min=0, help="Switch though so many rows could not be encoded again."),
         ] = 0,
-        config: Annotated[
-            Path | None, typer.Option("--config", help="The service's Serve file; by default serve_config.yaml.")
-        ] = None,
-        profile: Annotated[
-            str | None, typer.Option("--profile", help="The service's profile; else what --config says.")
-        ] = None,
+        config: Config = None,
+        profile: Profile = None,
         job_id: Annotated[str | None, typer.Option("--job-id", help="A name for the job in reports.")] = None,
-        share: Annotated[
-            float, typer.Option("--share", min=0.01, max=1, help="Of the cluster's cores and GPUs, for this job.")
-        ] = 1.0,
-        commit_rows: Annotated[int, typer.Option("--commit-rows", min=1, help="Rows of one commit.")] = 1024,
-        encoders: Annotated[
-            int | None, typer.Option("--encoders", min=1, help="Processes that encode; else by cores or GPUs.")
-        ] = None,
-        readers: Annotated[
-            int | None, typer.Option("--readers", min=1, help="Processes that fetch and decode; else by cores.")
-        ] = None,
+        share: Share = 1.0,
+        commit_rows: CommitRows = 1024,
+        encoders: Encoders = None,
+        readers: Readers = None,
         local: Annotated[
             bool, typer.Option("--local", help="Run here, in a Ray of its own; the new encoders are not started then.")
         ] = False,
         address: Annotated[
             str | None, typer.Option("--address", help="Of the cluster; by default what the configuration says.")
         ] = None,
-        json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
+        json: Json = False,
     ) -> None:
         """Encode all documents with another model while the service runs, compare both, and go over to it.
 
@@ -143,20 +118,6 @@ def reindex_command(run: Callable[[ReindexArguments], None]) -> Callable[..., No
     return reindex
 
 
-def launch(arguments: ReindexArguments) -> None:
-    """Run or submit the job in a child process: this one knows no Ray."""
-    module = ["deployments.jobs.reindex"] if arguments.local else ["deployments.jobs.submit", "reindex"]
-    # Ctrl-C is for the child, which ends what it started or says how to follow it; then this one ends, too.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        # The arguments are those of this user on this machine; no shell reads them.
-        status = subprocess.run([sys.executable, "-m", *module, *anchored(arguments).argv()], check=False).returncode  # noqa: S603
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if status:
-        raise typer.Exit(status)
-
-
 def anchored(arguments: ReindexArguments) -> ReindexArguments:
     """With full paths: the job runs in another folder."""
     from configs.load import service_url
@@ -176,4 +137,4 @@ def anchored(arguments: ReindexArguments) -> ReindexArguments:
     )
 
 
-reindex = reindex_command(launch)
+reindex = reindex_command(lambda arguments: launch("reindex", anchored(arguments), here=arguments.local))

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.cli.ingest import IngestArguments, anchored
+from serve_app.cli.job_commands import argv
 
 
 def test_paths_become_full_ones_and_addresses_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,7 +17,7 @@ def test_paths_become_full_ones_and_addresses_stay(tmp_path: Path, monkeypatch: 
 
 def test_arguments_become_a_command_line_that_says_the_same() -> None:
     given = IngestArguments(("a", "b"), column=("id=key", "text=t"), copy=True, share=0.5, job_id="x")
-    assert given.argv() == [
+    assert argv(given) == [
         *("--column", "id=key", "--column", "text=t"),
-        *("--job-id", "x", "--copy", "--share", "0.5", "a", "b"),
+        *("--job-id", "x", "--copy", "--share", "0.5", "--", "a", "b"),
     ]

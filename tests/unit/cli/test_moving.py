@@ -1,12 +1,14 @@
 """crossmodal export and import: their arguments reach the job as they were given, with paths that hold anywhere."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
-from serve_app.cli import exporting
-from serve_app.cli.exporting import ExportArguments, argv
+from serve_app.cli import job_commands
+from serve_app.cli.exporting import ExportArguments
 from serve_app.cli.importing import ImportArguments
+from serve_app.cli.job_commands import argv
 
 
 def test_arguments_become_a_command_line_that_says_the_same() -> None:
@@ -33,9 +35,11 @@ def test_a_job_runs_here_or_is_submitted_with_full_paths(
 
     def start(command: list[str], check: bool) -> Done:
         started.append(command)
+        # A child inherits a signal that is ignored, and would not hear of Ctrl-C.
+        assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
         return Done()
 
-    monkeypatch.setattr(exporting.subprocess, "run", start)
+    monkeypatch.setattr(job_commands.subprocess, "run", start)
     monkeypatch.chdir(tmp_path)
     result = run("import", "export/", "--base-uri", "s3://bucket", "--failures", "f.jsonl", *address)
     assert result.exit_code == 3

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from configs.schema import EncoderConfig
 from deployments.jobs.reindex import new_encoder, read_queries
+from serve_app.cli.job_commands import argv
 from serve_app.cli.reindex import ReindexArguments, anchored, reindex_command
 from serve_app.core.comparison import SampleQuery
 from serve_app.errors import InvalidConfig, InvalidSource
@@ -27,7 +28,7 @@ def test_a_job_is_told_what_the_user_said(arguments: ReindexArguments) -> None:
     heard: list[ReindexArguments] = []
     app = typer.Typer()
     app.command()(reindex_command(heard.append))
-    assert CliRunner().invoke(app, arguments.argv()).exit_code == 0
+    assert CliRunner().invoke(app, argv(arguments)).exit_code == 0
     assert heard == [arguments]
 
 
