@@ -6,11 +6,9 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 
 from configs.schema import CallConfig, PictureConfig, StorageConfig, VideoConfig
+from deployments.media import file_source, picture_decoder, video_reader
 from deployments.remote import RemoteImageEncoder
-from deployments.videos import video_reader
-from serve_app.adapters.image_source import UriImageSource
 from serve_app.adapters.object_store import ObstoreObjectStore
-from serve_app.adapters.picture_decoder import PictureDecoder
 from serve_app.services.frames import FrameService
 from serve_app.services.pictures import PictureService
 from serve_app.types import (
@@ -34,21 +32,8 @@ class Preprocessor:
         image_encoder: DeploymentHandle[Any],
     ) -> None:
         store = ObstoreObjectStore(storage.uri, storage.options, signed_url_s=storage.signed_url_s)
-        decoder = PictureDecoder(
-            pictures.max_bytes,
-            pictures.max_pixels,
-            pictures.max_aspect_ratio,
-            exact=pictures.exact,
-            decode=pictures.decode,
-        )
-        source = UriImageSource(
-            (*pictures.allowed_roots, store.root),
-            read_object=store.read,
-            max_bytes=pictures.max_bytes,
-            timeout_s=pictures.fetch_timeout_s,
-            objects=store,
-            file_timeout_s=videos.fetch_timeout_s,
-        )
+        decoder = picture_decoder(pictures)
+        source = file_source(pictures, videos, store, (store.root,))
         self._service = PictureService(
             decoder=decoder,
             source=source,

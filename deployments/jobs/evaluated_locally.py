@@ -10,12 +10,10 @@ from pathlib import Path
 
 from configs.schema import AppConfig
 from deployments.checkpoints import tower_arguments
-from deployments.videos import video_reader
+from deployments.media import file_source, picture_decoder, video_reader
 from deployments.writing import indexing_service, open_for_writing
-from serve_app.adapters.image_source import UriImageSource
 from serve_app.adapters.object_store import ObstoreObjectStore
 from serve_app.adapters.open_clip import load_image_tower, load_text_tower
-from serve_app.adapters.picture_decoder import PictureDecoder
 from serve_app.core.judgements import Found, JudgedDocument, JudgedQuery, Question
 from serve_app.errors import InvalidRequest
 from serve_app.ports import TextEncoding
@@ -93,21 +91,8 @@ class LocalPictures(PictureService):
     def __init__(self, config: AppConfig, encoder: LocalEncoder, folder: Path) -> None:
         pictures, videos = config.pictures, config.videos
         store = ObstoreObjectStore(str(folder), {}, signed_url_s=config.storage.signed_url_s)
-        decoder = PictureDecoder(
-            pictures.max_bytes,
-            pictures.max_pixels,
-            pictures.max_aspect_ratio,
-            exact=pictures.exact,
-            decode=pictures.decode,
-        )
-        source = UriImageSource(
-            (*pictures.allowed_roots, THIS_MACHINE),
-            read_object=store.read,
-            max_bytes=pictures.max_bytes,
-            timeout_s=pictures.fetch_timeout_s,
-            objects=store,
-            file_timeout_s=videos.fetch_timeout_s,
-        )
+        decoder = picture_decoder(pictures)
+        source = file_source(pictures, videos, store, (THIS_MACHINE,))
         super().__init__(decoder, source, store, encoder, max_bytes=pictures.max_bytes, threads=pictures.threads)
         reader = video_reader(pictures, videos, max_seconds=videos.max_online_seconds)
         limits = {"max_bytes": videos.max_bytes, "frame_px": videos.frame_px, "threads": pictures.threads}

@@ -59,21 +59,27 @@ def run_job(source: Source, order: JobOrder, tell: Callable[[JobState], None]) -
     settings = settings_of(order, state.attempt)
     progress = start_progress()
     watcher = Watcher(ledger, progress, state, settings.resources, tell)
+    with failures_told(ledger, watcher, state.attempt), asyncio.Runner() as runner, watcher:
+        meeting = call_meeting(done.hashes)
+        with _opening_table(settings, meeting):
+            stream(source, settings, meeting, progress)
+        service = indexing_service(settings.open_table(), order.config.table, order.config.search)
+        figures: Figures = ray.get(progress.figures.remote())
+        watcher.upkeep_begins()
+        rows = {Modality(name): count for name, count in figures.modalities.items()}
+        runner.run(service.catch_up(rows, touched=figures.touched))
+        ledger.save_failures(ledger.failures(state.attempt))
+        return watcher.end(JobStatus.FINISHED, ledger.done())
+
+
+@contextmanager
+def failures_told(ledger: Ledger, watcher: Watcher, attempt: int) -> Iterator[None]:
+    """Whatever ends the job inside stands in its state, and what failed before in its report; raises an error of ours."""
     try:
-        with asyncio.Runner() as runner, watcher:
-            meeting = call_meeting(done.hashes)
-            with _opening_table(settings, meeting):
-                stream(source, settings, meeting, progress)
-            service = indexing_service(settings.open_table(), order.config.table, order.config.search)
-            figures: Figures = ray.get(progress.figures.remote())
-            watcher.upkeep_begins()
-            rows = {Modality(name): count for name, count in figures.modalities.items()}
-            runner.run(service.catch_up(rows, touched=figures.touched))
-            ledger.save_failures(ledger.failures(state.attempt))
-            return watcher.end(JobStatus.FINISHED, ledger.done())
+        yield
     except BaseException as error:
         failure = translated(error)
-        ledger.save_failures(ledger.failures(state.attempt))
+        ledger.save_failures(ledger.failures(attempt))
         watcher.end(JobStatus.FAILED, ledger.done(), failure.message)
         if isinstance(error, Exception):
             raise failure from error

@@ -19,7 +19,7 @@ from deployments.encoders import deploy_encoders
 from deployments.jobs.ledger import Ledger
 from deployments.jobs.meeting import call_meeting
 from deployments.jobs.orders import JobOrder
-from deployments.jobs.pipeline import beginning, settings_of, stream, translated
+from deployments.jobs.pipeline import beginning, failures_told, settings_of, stream
 from deployments.jobs.progress import start_progress
 from deployments.jobs.resources import LEAST_CPUS
 from deployments.jobs.rows import CatchUp, ReadRows, TableRows
@@ -99,19 +99,11 @@ def reindex(
     settings = settings_of(order.job, state.attempt)
     progress = start_progress()
     watcher = Watcher(ledger, progress, state, settings.resources, tell)
-    try:
-        with asyncio.Runner() as runner, watcher:
-            work = _Reindexing(order, settings, ledger, progress, runner, watcher, service)
-            report = work.run()
-            ledger.save_failures(ledger.failures(state.attempt))
-            return watcher.end(JobStatus.FINISHED, ledger.done()), report
-    except BaseException as error:
-        failure = translated(error)
+    with failures_told(ledger, watcher, state.attempt), asyncio.Runner() as runner, watcher:
+        work = _Reindexing(order, settings, ledger, progress, runner, watcher, service)
+        report = work.run()
         ledger.save_failures(ledger.failures(state.attempt))
-        watcher.end(JobStatus.FAILED, ledger.done(), failure.message)
-        if isinstance(error, Exception):
-            raise failure from error
-        raise
+        return watcher.end(JobStatus.FINISHED, ledger.done()), report
 
 
 class _Reindexing:

@@ -2,7 +2,7 @@
 
 from deployments.declared import declared_fields
 from deployments.jobs.settings import JobSettings
-from deployments.videos import video_reader
+from deployments.media import file_source, picture_decoder, video_reader
 from serve_app.adapters.image_source import UriImageSource
 from serve_app.adapters.object_store import ObstoreObjectStore
 from serve_app.adapters.picture_decoder import PictureDecoder
@@ -14,23 +14,9 @@ from serve_app.types import EncoderCard
 def picture_tools(settings: JobSettings) -> tuple[ObstoreObjectStore, UriImageSource, PictureDecoder]:
     """Where pictures are kept, who reads them by URI, and who decodes them."""
     config = settings.config
-    store, pictures = ObstoreObjectStore(config.storage.uri, config.storage.options), config.pictures
-    source = UriImageSource(
-        (*pictures.allowed_roots, *settings.roots, store.root),
-        read_object=store.read,
-        max_bytes=pictures.max_bytes,
-        timeout_s=pictures.fetch_timeout_s,
-        objects=store,
-        file_timeout_s=config.videos.fetch_timeout_s,
-    )
-    decoder = PictureDecoder(
-        pictures.max_bytes,
-        pictures.max_pixels,
-        pictures.max_aspect_ratio,
-        exact=pictures.exact,
-        decode=pictures.decode,
-    )
-    return store, source, decoder
+    store = ObstoreObjectStore(config.storage.uri, config.storage.options)
+    source = file_source(config.pictures, config.videos, store, (*settings.roots, store.root))
+    return store, source, picture_decoder(config.pictures)
 
 
 def document_preparation(settings: JobSettings, card: EncoderCard, observe: Observe) -> BulkPreparation:

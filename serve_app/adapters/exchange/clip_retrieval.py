@@ -6,16 +6,16 @@ which model made the vectors: the caller knows, and finds in `samples` what can 
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from serve_app.adapters.exchange.clip_records import ClipRow, ClipRules, record_of_row
+from serve_app.adapters.exchange.damage import readable
 from serve_app.adapters.exchange.npy_rows import NpyRows
 from serve_app.adapters.object_files import ObjectFiles, StoredFile
 from serve_app.adapters.sources import SourceSpec
@@ -36,7 +36,6 @@ _SHARD = re.compile(r"\w+_(\d+)\.(?:npy|parquet)")
 _ADDRESSES, _CAPTIONS = ("url", "image_path"), ("caption", "text")
 # Where relative paths are said to begin, until somebody says where they do.
 _NOWHERE = "nowhere://at-all"
-_FOREIGN = (pa.ArrowException, OSError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ class ClipRetrieval:
     def dimension(self, take: Modality) -> int:
         """How many numbers the vectors of the first shard have."""
         file = next(iter(self._shards[KINDS[take][0]].values()))
-        with self._files.open(file.uri) as opened, _readable(file.path):
+        with self._files.open(file.uri) as opened, readable(file.path):
             return NpyRows(opened, file.path).dimension
 
     def samples(self, take: Modality, count: int) -> list[ClipRow]:
@@ -113,7 +112,7 @@ class ClipRetrieval:
         with ExitStack() as stack:
             found = {kind: self._vectors(stack, kind, number, dimension) for kind in kinds}
             opened = stack.enter_context(self._files.open(file.uri))
-            with _readable(file.name):
+            with readable(file.name):
                 metadata = pq.ParquetFile(opened)
             for vectors in found.values():
                 if vectors.count != metadata.metadata.num_rows:
@@ -142,7 +141,7 @@ class ClipRetrieval:
         if file is None:
             raise UnreadableSource(f"there are no vectors {kind}_{number}.npy")
         opened = stack.enter_context(self._files.open(file.uri))
-        with _readable(file.name):
+        with readable(file.name):
             vectors = NpyRows(opened, file.name)
         if dimension is not None and vectors.dimension != dimension:
             raise InvalidSource(
@@ -200,7 +199,7 @@ def _batches(file: pq.ParquetFile, batch_rows: int, name: str) -> Iterator[list[
     columns = [column for column in file.schema_arrow.names if not column.startswith("__index_level_")]
     batches = file.iter_batches(batch_rows, columns=columns)
     while True:
-        with _readable(name):
+        with readable(name):
             batch = next(batches, None)
             rows = None if batch is None else batch.to_pylist()
         if rows is None:
@@ -210,15 +209,3 @@ def _batches(file: pq.ParquetFile, batch_rows: int, name: str) -> Iterator[list[
 
 def _first(usual: Sequence[str], names: Sequence[str]) -> str | None:
     return next((name for name in usual if name in names), None)
-
-
-@contextmanager
-def _readable(name: str) -> Iterator[None]:
-    try:
-        yield
-    except CrossmodalError:
-        raise
-    except _FOREIGN as error:
-        raise UnreadableSource(
-            f"{name} is damaged: {(str(error).splitlines() or [type(error).__name__])[0]}"
-        ) from error

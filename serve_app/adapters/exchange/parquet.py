@@ -4,11 +4,12 @@ Knows no table: rows come and go as Arrow has them. Pages carry checksums, so a 
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from serve_app.adapters.exchange.damage import readable
 from serve_app.adapters.object_files import ObjectFiles
 from serve_app.adapters.object_writing import ObjectWriting
 from serve_app.core.manifests import EXPORT_KEY, MANIFEST, ExportedFile, ExportManifest, manifest_from_json
@@ -20,7 +21,6 @@ from serve_app.types import ItemFailure
 GROUP_ROWS = 8_192
 FILE_ROWS = 262_144
 MANIFEST_BYTES = 64 * 1024 * 1024
-FOREIGN = (pa.ArrowException, OSError, ValueError)
 
 
 class ParquetSink:
@@ -113,7 +113,7 @@ class ParquetExport:
 
     def _rows_of(self, file: ExportedFile, batch_rows: int) -> Iterator[Portion | RowFailure]:
         with self._files.open(f"{self._uri}/{file.name}") as opened:
-            with _readable(file.name):
+            with readable(file.name):
                 found = pq.ParquetFile(opened, page_checksum_verification=True)
                 self._check(file, found)
             first = 0
@@ -130,7 +130,7 @@ class ParquetExport:
     ) -> Iterator[Portion | RowFailure]:
         """A row group is read whole before any of it is given, so that a damaged one gives nothing."""
         schema = table_schema(self.manifest.identity, self.manifest.fields)
-        with _readable(f"{name}#{first}"):
+        with readable(f"{name}#{first}"):
             rows = fitted(found.read_row_group(group), schema)
             rows.validate(full=True)
         for start in range(0, len(rows), batch_rows):
@@ -142,13 +142,3 @@ class ParquetExport:
             raise InvalidSource(f"{file.name} is a file of another export than the manifest beside it")
         if found.metadata.num_rows != file.rows:
             raise UnreadableSource(f"{file.name} has {found.metadata.num_rows:,} rows, the manifest says {file.rows:,}")
-
-
-@contextmanager
-def _readable(name: str) -> Iterator[None]:
-    try:
-        yield
-    except CrossmodalError:
-        raise
-    except FOREIGN as error:
-        raise UnreadableSource(f"{name} is damaged, or is no Parquet of ours: {str(error).splitlines()[0]}") from error

@@ -401,12 +401,7 @@ class LanceTable:
         Raises NotReady without a table, SnapshotNotFound if upkeep removes this version before all of it is read.
         """
 
-        async def pin(table: lancedb.AsyncTable) -> tuple[lancedb.AsyncTable, Any]:
-            state = await self._handle.state(table)
-            asked = None if where is None else await self._predicate(table, where)
-            return await self._handle.pinned(table, state.lance_version), asked
-
-        pinned, asked = await self._handle.run("read", pin, not_ready)
+        pinned, asked = await self._pinned(where)
         with translated("read"):
             try:
                 async for batch in all_batches(pinned, None, batch_rows, asked):
@@ -417,6 +412,16 @@ class LanceTable:
                 raise SnapshotNotFound(
                     "this version of the table was removed while it was read: keep it by crossmodal snapshot create"
                 ) from error
+
+    async def _pinned(self, where: Filter | None) -> tuple[lancedb.AsyncTable, Any]:
+        """The table as it is now, and stays, with `where` for its columns. Raises NotReady without a table."""
+
+        async def pin(table: lancedb.AsyncTable) -> tuple[lancedb.AsyncTable, Any]:
+            state = await self._handle.state(table)
+            asked = None if where is None else await self._predicate(table, where)
+            return await self._handle.pinned(table, state.lance_version), asked
+
+        return await self._handle.run("read", pin, not_ready)
 
     async def stamps(self, ids: Sequence[str]) -> dict[str, RowStamp]:
         """Of each of these ids that is there: what tells whether its row is still the same. Raises InvalidDocumentId."""
@@ -432,13 +437,7 @@ class LanceTable:
     ) -> AsyncIterator[tuple[list[str], npt.NDArray[np.int64]]]:
         """Id and `updated_at` (microseconds since 1970) of every row, or of those that `where` matches, in one version of the
         table. Raises NotReady without a table."""
-
-        async def pin(table: lancedb.AsyncTable) -> tuple[lancedb.AsyncTable, Any]:
-            state = await self._handle.state(table)
-            asked = None if where is None else await self._predicate(table, where)
-            return await self._handle.pinned(table, state.lance_version), asked
-
-        pinned, asked = await self._handle.run("read", pin, not_ready)
+        pinned, asked = await self._pinned(where)
         with translated("read"):
             async for batch in all_batches(pinned, ["id", "updated_at"], batch_rows, asked):
                 times = batch.column("updated_at").cast(pa.int64()).to_numpy()

@@ -1,10 +1,13 @@
 """Rows of a table, read again for another model."""
 
+import io
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
+from PIL import Image
 
+from serve_app.adapters.picture_decoder import PictureDecoder
 from serve_app.core.ids import content_sha256, sha256_of
 from serve_app.core.planning import same_row
 from serve_app.errors import NotAPicture, PictureNotFound
@@ -13,10 +16,8 @@ from serve_app.services.rereading import Reread, RowPreparation
 from serve_app.types import (
     Document,
     Embedding,
-    ImagePreprocessing,
     ItemFailure,
     Modality,
-    Pixels,
     Record,
     StoredDocument,
 )
@@ -24,7 +25,16 @@ from tests.fakes.parts import OTHER_CARD, PREPROCESSING, vector_of
 from tests.fakes.table import MemoryTable
 
 MONDAY, TUESDAY = datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 1, 6, tzinfo=UTC)
-FILES = {"memory://boat": b"picture: red boat", "memory://frame": b"picture: cat", "memory://words": b"no pixels"}
+
+
+def png(colour: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+FILES = {"memory://boat": png("red"), "memory://frame": png("blue"), "memory://words": b"no pixels"}
+DECODER = PictureDecoder(max_bytes=10_000, max_pixels=10_000, max_aspect_ratio=50)
 
 
 class Files:
@@ -34,29 +44,13 @@ class Files:
         return FILES[uri]
 
 
-class Decoder:
-    def to_pixels(self, data: bytes, preprocessing: ImagePreprocessing) -> Pixels:
-        if not data.startswith(b"picture: "):
-            raise NotAPicture("these bytes are not a picture")
-        return np.full((preprocessing.height, preprocessing.width, 3), len(data), np.uint8)
-
-    def to_thumbnail(self, data: bytes, size_px: int) -> bytes:
-        raise NotImplementedError
-
-    def to_jpeg(self, pixels: Pixels) -> bytes:
-        raise NotImplementedError
-
-    def media_type(self, data: bytes) -> str:
-        raise NotImplementedError
-
-
 def document(name: str, modality: Modality, **others: object) -> Document:
     known: dict[str, object] = {"uri": None, "text": None, "content_sha256": "c" * 64, "metadata": {"n": 1}}
     return Document(id=name, modality=modality, created_at=MONDAY, updated_at=TUESDAY, **{**known, **others})  # type: ignore[arg-type]
 
 
 def preparation(table: MemoryTable) -> RowPreparation:
-    return RowPreparation(Files(), Decoder(), table, PREPROCESSING, observe=lambda *_: None)
+    return RowPreparation(Files(), DECODER, table, PREPROCESSING, observe=lambda *_: None)
 
 
 async def encode_texts(texts: object) -> list[Embedding | ItemFailure]:
