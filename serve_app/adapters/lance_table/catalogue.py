@@ -90,7 +90,7 @@ class Catalogue:
         """Take a table into service. `latest_version`: of the one before, 0 for the first. Raises TableConflict."""
         entries = await self.entries()
         if self._log is None:
-            self._log = await self._make()
+            self._log = await self._database.make(self._log_name, _SCHEMA)
         first_version = (latest_version // VERSIONS_PER_ENTRY + 1) * VERSIONS_PER_ENTRY if entries else 0
         row = {
             "number": str(len(entries)),
@@ -118,13 +118,3 @@ class Catalogue:
         prefix = f"{self.name}."
         found = await self._database.names(self.name)
         return [each for each in found if (each == self.name or each.startswith(prefix)) and each != self._log_name]
-
-    async def _make(self) -> lancedb.AsyncTable:
-        connection = await self._database.connect()
-        try:
-            return await connection.create_table(self._log_name, schema=_SCHEMA)
-        except FOREIGN as error:
-            # Another process was faster.
-            if "already exists" not in str(error):
-                raise
-            return await connection.open_table(self._log_name)

@@ -90,6 +90,19 @@ class Database:
                 raise
             return None
 
+    async def make(self, name: str, schema: pa.Schema) -> lancedb.AsyncTable:
+        """A new and empty table, or the one that somebody else made at the same moment."""
+        connection = await self.connect()
+        try:
+            # `exist_ok` is no help: it compares schemas, and raises for another encoder's.
+            return await connection.create_table(name, schema=schema)
+        except FOREIGN:
+            # Of several at once LanceDB tells some that it exists already, and some of a conflict between commits.
+            made = await self.find(name)
+            if made is None:
+                raise
+            return made
+
     async def open(self, name: str, pinned: int | None = None) -> OpenTable | None:
         """The table as all of this process share it. Raises FingerprintMismatch for one that crossmodal did not make."""
         key = (name, pinned)

@@ -155,13 +155,7 @@ class TableHandle:
     async def _make(self, name: str, identity: TableIdentity) -> None:
         schema = table_schema(identity)
         keyed = schema.set(0, schema.field(0).with_metadata(PRIMARY_KEY))
-        connection = await self._database.connect()
-        try:
-            await connection.create_table(name, schema=keyed)
-        except FOREIGN as error:
-            # Another process was faster. `exist_ok` is no help: it compares schemas, and raises for another encoder's.
-            if "already exists" not in str(error):
-                raise
+        await self._database.make(name, keyed)
 
     async def _enter(self) -> None:
         """Have the table in the log, so that replicas look there from the first day on; several may do so at once."""
