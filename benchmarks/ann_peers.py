@@ -1,4 +1,4 @@
-"""The same neighbours by FAISS, hnswlib and Qdrant's local mode. Run by benchmarks/retrieval.py in the peers' environment.
+"""The same neighbours by FAISS, hnswlib and Qdrant's engine. Run by benchmarks/retrieval.py in the peers' environment.
 
     var/benchmarks/ann/venv/bin/python benchmarks/ann_peers.py FOLDER     # vectors.npy and task.json; JSON rows on the output
 
@@ -20,16 +20,16 @@ from typing import Any
 import faiss
 import hnswlib
 import numpy as np
-from qdrant_client import QdrantClient, models
+import qdrant_edge
 
 TARGET = 0.95
 DEPTH = 10
 CONCURRENCY = 8
 EFFORTS = (8, 16, 32, 64, 128, 256, 512, 1024)
 M, EF_CONSTRUCTION = 16, 100
-# Qdrant's local mode is brute force in Python.
-QDRANT_MAX_ROWS = 10_000
 QDRANT_BATCH = 1000
+QDRANT_FULL_SCAN_KB = 10_000  # its server's default: filters that leave fewer are compared one by one
+QDRANT_SEGMENT_KB = 8_000_000
 
 Search = Callable[[int, str], Sequence[int]]
 """The ten nearest places of a query, under a filter."""
@@ -95,6 +95,8 @@ def faiss_rows(task: Task, engine: str, description: str, effort_name: str) -> I
     """An index of FAISS's factory, with a bitmap of the rows that may be returned."""
     started = time.perf_counter()
     index = faiss.index_factory(task.vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
+    if hasattr(index, "hnsw"):
+        index.hnsw.efConstruction = EF_CONSTRUCTION
     if not index.is_trained:
         index.train(np.ascontiguousarray(task.vectors[:: max(1, len(task.vectors) // 100_000)]))
     for start in range(0, len(task.vectors), 50_000):
@@ -152,32 +154,56 @@ def hnswlib_rows(task: Task) -> Iterator[dict[str, Any]]:
 
 
 def qdrant_rows(task: Task) -> Iterator[dict[str, Any]]:
-    """Qdrant without its server, in memory."""
+    """Qdrant's own engine in this process: what its server runs, without the server."""
     started = time.perf_counter()
-    client = QdrantClient(":memory:")
     keys = {name: f"filter_{at}" for at, name in enumerate(task.filters)}  # names are no paths
-    client.create_collection("it", models.VectorParams(size=task.vectors.shape[1], distance=models.Distance.COSINE))
-    for start in range(0, len(task.vectors), QDRANT_BATCH):
-        places = range(start, min(start + QDRANT_BATCH, len(task.vectors)))
-        payloads = [
-            {keys[name]: bool(task.masks[name, task.modalities[at]][at]) for name in task.filters}
-            | {"modality": int(task.modalities[at])}
-            for at in places
-        ]
-        client.upload_collection("it", task.vectors[places.start : places.stop], payloads, ids=places)
-    build_s = time.perf_counter() - started
+    with tempfile.TemporaryDirectory() as folder:
+        vectors = qdrant_edge.EdgeVectorParams(size=task.vectors.shape[1], distance=qdrant_edge.Distance.Dot)
+        graph = qdrant_edge.HnswIndexConfig(m=M, ef_construct=EF_CONSTRUCTION, full_scan_threshold=QDRANT_FULL_SCAN_KB)
+        # Two: one that is searched by the graph, and the empty one that takes new points.
+        one_segment = qdrant_edge.EdgeOptimizersConfig(default_segment_number=1, max_segment_size=QDRANT_SEGMENT_KB)
+        config = qdrant_edge.EdgeConfig(vectors=vectors, hnsw_config=graph, optimizers=one_segment, wal_enabled=False)
+        shard = qdrant_edge.EdgeShard.create(folder, config)
+        for start in range(0, len(task.vectors), QDRANT_BATCH):
+            points = [
+                qdrant_edge.Point(
+                    at,
+                    task.vectors[at].tolist(),
+                    {keys[name]: int(task.masks[name, task.modalities[at]][at]) for name in task.filters}
+                    | {"modality": int(task.modalities[at])},
+                )
+                for at in range(start, min(start + QDRANT_BATCH, len(task.vectors)))
+            ]
+            shard.update(qdrant_edge.UpdateOperation.upsert_points(points))
+        for key in ("modality", *keys.values()):
+            kind = qdrant_edge.PayloadSchemaType.Integer
+            shard.update(qdrant_edge.UpdateOperation.create_field_index(key, kind))
+        shard.flush()
+        shard.optimize()
+        build_s = time.perf_counter() - started
+        size_mb = sum(each.stat().st_blocks * 512 for each in Path(folder).rglob("*") if each.is_file()) / 1e6
 
-    def search(query: int, name: str) -> Sequence[int]:
-        must = [
-            models.FieldCondition(key="modality", match=models.MatchValue(value=task.wanted[query])),
-            models.FieldCondition(key=keys[name], match=models.MatchValue(value=True)),
-        ]
-        found = client.query_points(
-            "it", task.queries[query].tolist(), query_filter=models.Filter(must=must), limit=DEPTH, with_payload=False
-        )
-        return [int(point.id) for point in found.points]
+        def at_effort(effort: int) -> Search:
+            def search(query: int, name: str) -> Sequence[int]:
+                wanted = {"modality": task.wanted[query]} | ({keys[name]: 1} if name != "none" else {})
+                must = [
+                    qdrant_edge.FieldCondition(key=key, match=qdrant_edge.MatchValue(value))
+                    for key, value in wanted.items()
+                ]
+                asked = qdrant_edge.QueryRequest(
+                    limit=DEPTH,
+                    query=qdrant_edge.Query.Nearest(task.queries[query].tolist()),
+                    filter=qdrant_edge.Filter(must=must),
+                    params=qdrant_edge.SearchParams(hnsw_ef=effort),
+                    with_payload=False,
+                    with_vector=False,
+                )
+                return [int(point.id) for point in shard.query(asked)]
 
-    yield from measured(task, "Qdrant, local mode (brute force)", build_s, task.vectors.nbytes / 1e6, lambda _: search)
+            return search
+
+        yield from measured(task, "Qdrant Edge HNSW", build_s, size_mb, at_effort)
+        shard.close()
 
 
 def main() -> None:
@@ -188,9 +214,8 @@ def main() -> None:
         faiss_rows(task, "FAISS IVF_SQ8", f"IVF{lists},SQ8", "nprobe"),
         faiss_rows(task, "FAISS HNSW", f"HNSW{M},Flat", "efSearch"),
         hnswlib_rows(task),
+        qdrant_rows(task),
     ]
-    if len(task.vectors) <= QDRANT_MAX_ROWS:
-        sources.append(qdrant_rows(task))
     for source in sources:
         for row in source:
             print(json.dumps(row), flush=True)

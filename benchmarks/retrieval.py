@@ -49,12 +49,12 @@ from serve_app.core.ranking import aim, centred_query, centred_rows, directions
 from serve_app.services.index_keeper import IndexKeeper
 from serve_app.services.retrieval import RetrievalService
 from serve_app.services.table_upkeep import TableUpkeep
-from serve_app.types import Calibration, Compare, FloatMatrix, ItemFailure, Operator, Ranking, VectorQuery
+from serve_app.types import Calibration, Compare, FloatMatrix, ItemFailure, Operator, Ranking, VectorQuery, VectorType
 
 WORK = FOLDER / "retrieval"
 PEERS = FOLDER / "ann"
 CONSTRAINTS = Path(__file__).with_name("ann-constraints.txt")
-REQUIREMENTS = ("faiss-cpu", "hnswlib", "qdrant-client", "numpy")
+REQUIREMENTS = ("faiss-cpu", "hnswlib", "qdrant-edge-py", "numpy")
 PLOT = Path("docs/images/retrieval.png")
 ROWS = (10_000, 100_000, 1_000_000)
 QUERIES = 100
@@ -143,10 +143,10 @@ def _improve(task: Task, chunk: Chunk, vectors: FloatMatrix) -> None:
         task.best[at] = sorted(candidates, reverse=True)[:RECALL_DEPTH]
 
 
-async def build(rows: int) -> tuple[dict[str, Any], Calibration]:
+async def build(rows: int, vectors: VectorType) -> tuple[dict[str, Any], Calibration]:
     """Fill the table, and let upkeep calibrate, decide and build."""
-    folder = WORK / f"table-{rows}"
-    table = await filled_table(folder, rows, fields=FIELDS)
+    folder = _folder(rows, vectors)
+    table = await filled_table(folder, rows, fields=FIELDS, vectors=vectors)
     upkeep = TableUpkeep(
         table,
         asyncio.Lock(),
@@ -176,10 +176,10 @@ async def build(rows: int) -> tuple[dict[str, Any], Calibration]:
     return figures, await table.calibration()
 
 
-async def ask(rows: int, given: Sequence[Task]) -> list[dict[str, Any]]:
+async def ask(folder: Path, given: Sequence[Task]) -> list[dict[str, Any]]:
     """A row for each task: recall, latency one at a time, throughput of eight at once, resident memory."""
     table = LanceTable(
-        str(WORK / f"table-{rows}"),
+        str(folder),
         index_cache_bytes=TABLE.index_cache_bytes,
         metadata_cache_bytes=TABLE.metadata_cache_bytes,
     )
@@ -227,12 +227,16 @@ def _resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def _build(rows: int) -> tuple[dict[str, Any], Calibration]:
-    return asyncio.run(build(rows))
+def _build(rows: int, vectors: VectorType) -> tuple[dict[str, Any], Calibration]:
+    return asyncio.run(build(rows, vectors))
 
 
-def _ask(rows: int, given: Sequence[Task]) -> list[dict[str, Any]]:
-    return asyncio.run(ask(rows, given))
+def _ask(folder: Path, given: Sequence[Task]) -> list[dict[str, Any]]:
+    return asyncio.run(ask(folder, given))
+
+
+def _folder(rows: int, vectors: VectorType) -> Path:
+    return WORK / f"table-{rows}-{vectors.value}"
 
 
 def _apart(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -322,6 +326,7 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.retrieval", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
+    parser.add_argument("--vectors", type=VectorType, choices=list(VectorType), default=VectorType.FLOAT32)
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--setup", action="store_true")
     options = parser.parse_args()
@@ -332,15 +337,18 @@ def main() -> int:
     machine = machine_facts()
     rows: list[dict[str, Any]] = []
     for count in options.rows:
-        built, calibration = _apart(_build, count)
+        built, calibration = _apart(_build, count, options.vectors)
         ours, theirs = tasks(count, calibration)
-        rows += [told({"engine": "crossmodal", "rows": count, **row, **built}) for row in _apart(_ask, count, ours)]
+        rows += [
+            told({"engine": "crossmodal", "rows": count, "vectors": options.vectors.value, **row, **built})
+            for row in _apart(_ask, _folder(count, options.vectors), ours)
+        ]
         if options.peers:
             rows += [told({"rows": count, "ranking": "cosine", **row}) for row in measure_peers(count, theirs)]
     write_report(
         "retrieval", rows, {"dimension": DIMENSION, "target_recall": IndexPolicy().target_recall}, machine=machine
     )
-    if len(options.rows) > 1:
+    if len(options.rows) > 1 and options.vectors is VectorType.FLOAT32:
         plot(rows)
     return 0
 

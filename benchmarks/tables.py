@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from serve_app.adapters.lance_table import LanceTable
+from serve_app.core.records import with_vectors
 from serve_app.types import (
     EncoderCard,
     FieldIndex,
@@ -25,6 +26,7 @@ from serve_app.types import (
     ImagePreprocessing,
     Modality,
     Record,
+    VectorType,
 )
 
 DIMENSION = 512
@@ -116,21 +118,26 @@ def record_of(document_id: str, vector: np.ndarray, modality: Modality = Modalit
 
 
 async def filled_table(
-    folder: Path, rows: int, *, seed: int = 0, fields: Mapping[str, FieldSpec] = MappingProxyType({})
+    folder: Path,
+    rows: int,
+    *,
+    seed: int = 0,
+    fields: Mapping[str, FieldSpec] = MappingProxyType({}),
+    vectors: VectorType = VectorType.FLOAT32,
 ) -> LanceTable:
     """The table in this folder, made and filled if it is not there, with scalar indexes and without a vector index.
 
     `fields`: none, or FIELDS, which follow from the ids and so are spread over all clusters.
     """
     uri = str(folder)
-    table = LanceTable(uri, fields=fields)
+    table = LanceTable(uri, fields=fields, vectors=vectors)
     info = await table.create(ENCODER)
     missing = rows - sum(info.counts.values())
     if missing == rows:
         lance = await (await lancedb.connect_async(uri, read_consistency_interval=timedelta(0))).open_table("documents")
         schema = await lance.schema()
         for chunk in clustered(rows, seed=seed):
-            await lance.add(_rows_of(chunk, schema))
+            await lance.add(with_vectors(_rows_of(chunk, schema), vectors))
         await table.maintain(timedelta(hours=1))
     elif missing:
         raise ValueError(f"{folder} holds a table of another size: remove it")
@@ -154,4 +161,5 @@ def _rows_of(chunk: Chunk, schema: pa.Schema) -> pa.Table:
         "in_stock": [in_stock(each) for each in chunk.ids],
     }
     filled = {name: columns.get(name, pa.nulls(count, schema.field(name).type)) for name in schema.names}
-    return pa.table(filled, schema=schema)
+    at = schema.get_field_index("vector")
+    return pa.table(filled, schema=schema.set(at, schema.field(at).with_type(columns["vector"].type)))

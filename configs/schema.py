@@ -228,6 +228,10 @@ class TableConfig(Section):
         max_length=MAX_FIELDS,
         description="Typed fields of documents, to filter by: `{price: float, tags: [string], taken_at: timestamp}`.",
     )
+    vectors: Literal["float32", "float16"] = Field(
+        default="float32",
+        description="What a new table keeps its vectors in; `float16` halves it, and changes scores in the fourth digit.",
+    )
     read_consistency_ms: int = Field(
         default=0, ge=0, description="How old a Retriever's view of the table may be; 0 looks before every read."
     )

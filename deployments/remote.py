@@ -220,10 +220,12 @@ class RemoteRetriever:
         of_large, of_small = iter(pages[0]), iter(pages[1])
         return [next(of_large if query.vectors else of_small) for query in queries]
 
-    async def get(self, ids: Sequence[str], min_table_version: int = 0) -> list[StoredDocument | None]:
-        if min_table_version:
+    async def get(
+        self, ids: Sequence[str], min_table_version: int = 0, as_of: str | None = None
+    ) -> list[StoredDocument | None]:
+        if min_table_version or as_of is not None:
             # By itself: what travels together is not all asked of the same version.
-            rows: list[StoredDocument | None] = await self._target.call("get", ids, min_table_version)
+            rows: list[StoredDocument | None] = await self._target.call("get", ids, min_table_version, as_of)
             return rows
         return await self._ids.submit_all(ids)
 

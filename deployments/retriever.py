@@ -35,8 +35,10 @@ class Retriever:
     async def search(self, queries: Sequence[VectorQuery]) -> list[SearchPage | ItemFailure]:
         return await self._queries.submit_all(queries)
 
-    async def get(self, ids: Sequence[str], min_table_version: int = 0) -> list[StoredDocument | None]:
-        return await self._service.get(ids, min_table_version)
+    async def get(
+        self, ids: Sequence[str], min_table_version: int = 0, as_of: str | None = None
+    ) -> list[StoredDocument | None]:
+        return await self._service.get(ids, min_table_version, as_of)
 
     async def find(self, where: Filter | None, limit: int, after: str | None = None) -> list[Document]:
         return await self._service.find(where, limit, after)

@@ -8,6 +8,7 @@ from serve_app.adapters.lance_table import LanceTable
 from serve_app.core.index_policy import IndexPolicy
 from serve_app.services.indexing import IndexingService
 from serve_app.services.kept_pictures import KeptPictures
+from serve_app.types import VectorType
 
 
 def open_for_writing(table: TableConfig, full_text: FullTextConfig) -> LanceTable:
@@ -22,6 +23,7 @@ def open_for_writing(table: TableConfig, full_text: FullTextConfig) -> LanceTabl
         metadata_cache_bytes=table.metadata_cache_bytes,
         fields=declared_fields(table),
         texts=text_index(full_text),
+        vectors=VectorType(table.vectors),
     )
 
 

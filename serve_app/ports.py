@@ -97,8 +97,11 @@ class PictureWork(PictureEmbedding, Protocol):
 class Retrieval(Protocol):
     async def search(self, queries: Sequence[VectorQuery]) -> list[SearchPage | ItemFailure]: ...
 
-    async def get(self, ids: Sequence[str], min_table_version: int = 0) -> list[StoredDocument | None]:
-        """Of that version of the table or a later one; raises StaleTable where there is none."""
+    async def get(
+        self, ids: Sequence[str], min_table_version: int = 0, as_of: str | None = None
+    ) -> list[StoredDocument | None]:
+        """The rows with these ids, None where there is none: of that version or a later one, or as they were `as_of` a
+        snapshot or time. Raises StaleTable, SnapshotNotFound."""
         ...
 
     async def find(self, where: Filter | None, limit: int, after: str | None = None) -> list[Document]:

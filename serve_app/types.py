@@ -622,6 +622,13 @@ class Calibration:
     pair_scores: Mapping[tuple[Modality, Modality], PairScores]
 
 
+class VectorType(StrEnum):
+    """The numbers that a table keeps its vectors in. Everywhere else they are float32."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+
+
 class IndexKind(StrEnum):
     """How nearest rows are found: by reading every vector, or by quantised ones in inverted lists: a byte or a bit a number."""
 

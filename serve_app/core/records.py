@@ -36,6 +36,7 @@ from serve_app.types import (
     Reach,
     Record,
     StoredDocument,
+    VectorType,
 )
 
 FORMAT = "1"
@@ -43,6 +44,7 @@ _FORMAT_KEY = b"crossmodal.format"
 _FINGERPRINT_KEY = b"crossmodal.fingerprint"
 _MODEL_KEY = b"crossmodal.model"
 _DIMENSION_KEY = b"crossmodal.dimension"
+_NUMBERS = {VectorType.FLOAT32: pa.float32(), VectorType.FLOAT16: pa.float16()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +62,21 @@ def table_identity(encoder: EncoderCard) -> TableIdentity:
     return TableIdentity(encoder.fingerprint, model, encoder.dimension)
 
 
-def table_schema(identity: TableIdentity, fields: Mapping[str, FieldType] = MappingProxyType({})) -> pa.Schema:
-    """The Arrow schema of ARCHITECTURE §3, with the identity in its metadata. `id` comes first: it is the key."""
+def table_schema(
+    identity: TableIdentity,
+    fields: Mapping[str, FieldType] = MappingProxyType({}),
+    vectors: VectorType = VectorType.FLOAT32,
+) -> pa.Schema:
+    """The Arrow schema of ARCHITECTURE §3, with the identity in its metadata. `id` comes first: it is the key.
+
+    `vectors`: how they are kept; rows on their way in or out have them in float32.
+    """
     columns = [
         pa.field("id", pa.string(), nullable=False),
         pa.field("modality", pa.string(), nullable=False),
         pa.field("uri", pa.string()),
         pa.field("text", pa.string()),
-        pa.field("vector", pa.list_(pa.float32(), identity.dimension), nullable=False),
+        pa.field("vector", pa.list_(_NUMBERS[vectors], identity.dimension), nullable=False),
         pa.field("content_sha256", pa.string(), nullable=False),
         # Null where there is none: LanceDB reads a column that says {} everywhere at three times the price of a varied one.
         pa.field("metadata", pa.string()),
@@ -225,6 +234,23 @@ def vectors_of(rows: pa.Table) -> FloatMatrix:
     dimension = column.type.list_size
     flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return np.asarray(flat, dtype=np.float32).reshape(-1, dimension)
+
+
+def with_vectors(rows: pa.Table, kept: VectorType) -> pa.Table:
+    """The same rows, their vectors rounded to, or widened from, what a table keeps."""
+    at = rows.schema.get_field_index("vector")
+    field = rows.schema.field(at)
+    if field.type.value_type == _NUMBERS[kept]:
+        return rows
+    numbers = pa.array(vectors_of(rows).astype(kept.value).ravel())
+    column = pa.FixedSizeListArray.from_arrays(numbers, field.type.list_size)
+    return rows.set_column(at, field.with_type(column.type), column)
+
+
+def vectors_in(schema: pa.Schema) -> VectorType:
+    """How the vectors of a table with this schema are kept."""
+    kept = schema.field("vector").type.value_type
+    return next(each for each, numbers in _NUMBERS.items() if numbers == kept)
 
 
 def spread(count: int, limit: int) -> npt.NDArray[np.int64]:

@@ -74,8 +74,12 @@ class RetrievalService:
             results.update(zip(view.places, answers, strict=True))
         return [results[place] for place in range(len(queries))]
 
-    async def get(self, ids: Sequence[str], min_table_version: int = 0) -> list[StoredDocument | None]:
-        """The rows with these ids, None where there is none; of that version or a later one. Raises StaleTable."""
+    async def get(
+        self, ids: Sequence[str], min_table_version: int = 0, as_of: str | None = None
+    ) -> list[StoredDocument | None]:
+        """See ports.Retrieval.get."""
+        if as_of is not None:
+            return await (await self._table.at(as_of)).get(ids)
         if min_table_version:
             await self._table.refresh(min_table_version)
         return await self._table.get(ids)

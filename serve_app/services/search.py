@@ -15,7 +15,14 @@ from serve_app.core.filters import check_filter
 from serve_app.core.ranking import compose
 from serve_app.core.texts import check_text
 from serve_app.core.vectors import unit
-from serve_app.errors import CrossmodalError, DocumentNotFound, FingerprintMismatch, InvalidRequest, InvalidVector
+from serve_app.errors import (
+    CrossmodalError,
+    DocumentNotFound,
+    FingerprintMismatch,
+    InvalidRequest,
+    InvalidVector,
+    SnapshotNotFound,
+)
 from serve_app.ports import PictureWork, Retrieval, TextEncoding
 from serve_app.services.encoders import Following, OneSet, across_switches
 from serve_app.types import (
@@ -96,8 +103,7 @@ class SearchService:
         checked = [_attempt(lambda request=request: self._checked(request)) for request in requests]  # type: ignore[misc]
         # Documents that ask must be as new as the newest write that a request has to see.
         version = max((each.min_table_version for each in checked if isinstance(each, SearchRequest)), default=0)
-        queries = [each.query if isinstance(each, SearchRequest) else each for each in checked]
-        questions = await self._questions(queries, version)
+        questions = await self._questions(checked, version)
         encoded = time.perf_counter()
         asked = {
             at: _vector_query(request, question)
@@ -158,14 +164,19 @@ class SearchService:
         if not all(map(math.isfinite, weights)) or not any(weights):
             raise InvalidRequest("the weights of all_of must be finite numbers, and not all of them 0")
 
-    async def _questions(self, queries: Sequence[Query | ItemFailure], version: int) -> list[_Question | ItemFailure]:
+    async def _questions(
+        self, requests: Sequence[SearchRequest | ItemFailure], version: int
+    ) -> list[_Question | ItemFailure]:
         """All parts of all queries in one go, then put together."""
-        parts = [part for query in queries if not isinstance(query, ItemFailure) for part in _parts(query)]
-        answers = iter(await self._answered(parts, version))
+        good = [each for each in requests if isinstance(each, SearchRequest)]
+        answers = iter(
+            await self._answered([(part, each.as_of) for each in good for part in _parts(each.query)], version)
+        )
 
-        def question(query: Query | ItemFailure) -> _Question | ItemFailure:
-            if isinstance(query, ItemFailure):
-                return query
+        def question(request: SearchRequest | ItemFailure) -> _Question | ItemFailure:
+            if isinstance(request, ItemFailure):
+                return request
+            query = request.query
             found = [next(answers) for _ in _parts(query)]
             failure = next((each for each in found if isinstance(each, ItemFailure)), None)
             if failure is not None:
@@ -175,27 +186,34 @@ class SearchService:
                 return whole[0]
             return _attempt(lambda: _composed(query, whole))
 
-        return [question(query) for query in queries]
+        return [question(request) for request in requests]
 
-    async def _answered(self, parts: Sequence[SimpleQuery], version: int) -> list[_Question | ItemFailure]:
-        texts = list(dict.fromkeys(part.text for part in parts if isinstance(part, TextQuery)))
-        pictures = [part.picture for part in parts if isinstance(part, PictureQuery)]
-        ids = list(dict.fromkeys(part.document_id for part in parts if isinstance(part, DocumentQuery)))
+    async def _answered(
+        self, parts: Sequence[tuple[SimpleQuery, str | None]], version: int
+    ) -> list[_Question | ItemFailure]:
+        """`parts`: each with the past that it is about, None for the present."""
+        texts = list(dict.fromkeys(part.text for part, _ in parts if isinstance(part, TextQuery)))
+        pictures = [part.picture for part, _ in parts if isinstance(part, PictureQuery)]
+        ids: dict[str | None, dict[str, None]] = {}
+        for part, as_of in parts:
+            if isinstance(part, DocumentQuery):
+                ids.setdefault(as_of, {})[part.document_id] = None
         by_text, by_picture, by_id = await asyncio.gather(
             self._of_texts(texts),
             self._of_pictures([PictureTask(each) for each in pictures]),
-            self._of_documents(ids, version),
+            asyncio.gather(*(self._of_documents(list(each), version, as_of) for as_of, each in ids.items())),
         )
+        of_past = dict(zip(ids, by_id, strict=True))
         pictures_in_order = iter(by_picture)
         answers: list[_Question | ItemFailure] = []
-        for part in parts:
+        for part, as_of in parts:
             match part:
                 case TextQuery(text):
                     answers.append(by_text[text])
                 case PictureQuery():
                     answers.append(next(pictures_in_order))
                 case DocumentQuery(document_id):
-                    answers.append(by_id[document_id])
+                    answers.append(of_past[as_of][document_id])
                 case RawVectorQuery():
                     card = await self._encoder()
                     answers.append(_attempt(lambda part=part, card=card: _of_vector(part, card)))  # type: ignore[misc]
@@ -219,8 +237,14 @@ class SearchService:
             for each in embedded
         ]
 
-    async def _of_documents(self, ids: Sequence[str], version: int) -> dict[str, _Question | ItemFailure]:
-        rows = await self._retrieval.get(ids, version) if ids else []
+    async def _of_documents(
+        self, ids: Sequence[str], version: int, as_of: str | None
+    ) -> dict[str, _Question | ItemFailure]:
+        """Documents as they were: what asks a past for its like may have changed since, or gone."""
+        try:
+            rows = await self._retrieval.get(ids, 0 if as_of else version, as_of)
+        except SnapshotNotFound as error:
+            return dict.fromkeys(ids, failure_of(error))
         return {
             document_id: failure_of(DocumentNotFound(f"there is no document {document_id!r}"))
             if row is None

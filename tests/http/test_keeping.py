@@ -18,7 +18,9 @@ from tests.unit.services.conftest import System, make_system
 async def add(client: httpx.AsyncClient, **texts: str) -> int:
     """Store texts by id; the version of the table that has them."""
     documents = [{"id": name, "text": text} for name, text in texts.items()]
-    return int((await client.post("/v1/documents", json={"documents": documents})).json()["table_version"])
+    answer = await client.post("/v1/documents", json={"documents": documents})
+    assert answer.status_code == 200, answer.text
+    return int(answer.json()["table_version"])
 
 
 async def found(client: httpx.AsyncClient, words: str, **options: object) -> list[str]:
@@ -40,6 +42,32 @@ async def test_a_snapshot_is_made_told_searched_restored_and_deleted(client: htt
     assert await found(client, "red boat", limit=1, min_table_version=restored) == ["boat"]
     assert (await client.delete("/v1/snapshots/before")).json() == {"name": "before", "deleted": True}
     assert (await client.get("/v1/snapshots")).json() == {"snapshots": []}
+
+
+async def test_a_document_asks_the_past_as_it_was_then(client: httpx.AsyncClient) -> None:
+    await add(client, cat="a cat", kitten="a small cat", boat="a red boat", ship="a red ship")
+    await client.post("/v1/snapshots", json={"name": "before"})
+    await add(client, cat="a red boat")
+    await client.delete("/v1/documents/boat")
+
+    async def like(document_id: str, **options: object) -> httpx.Response:
+        body = {"query": {"document_id": document_id}, "limit": 1, **options}
+        return await client.post("/v1/search", json=body)
+
+    def best(answer: httpx.Response) -> str:
+        return str(answer.json()["results"][0]["id"])
+
+    assert best(await like("cat")) == "ship"
+    assert best(await like("cat", as_of="before")) == "kitten"
+    assert best(await like("boat", as_of="before")) == "ship"
+    assert (await like("boat")).json()["error"]["code"] == "document_not_found"
+    unknown = await like("cat", as_of="nobody")
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "snapshot_not_found")
+    composed = {"query": {"all_of": [{"document_id": "cat"}, {"text": "a cat"}]}, "limit": 1}
+    both = [composed, {**composed, "as_of": "before"}, {**composed, "as_of": "nobody"}]
+    answers = (await client.post("/v1/search:batch", json={"searches": both})).json()["answers"]
+    assert [best["id"] for best in answers[1]["results"]] == ["kitten"]
+    assert answers[2]["error"]["code"] == "snapshot_not_found"
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,15 @@ import lancedb
 import pyarrow as pa
 
 from serve_app.core.columns import LATE_COLUMNS, fields_of
-from serve_app.core.records import TableIdentity, calibration_from_json, identity_of, index_from_json
+from serve_app.core.records import (
+    TableIdentity,
+    calibration_from_json,
+    identity_of,
+    index_from_json,
+    vectors_in,
+)
 from serve_app.errors import StorageUnavailable
-from serve_app.types import Calibration, FieldType, IndexState
+from serve_app.types import Calibration, FieldType, IndexState, VectorType
 
 # On the vector field: LanceDB updates the metadata of fields in one commit, and that of the schema not at all.
 CALIBRATION_KEY = "crossmodal.calibration"
@@ -35,6 +41,7 @@ class SchemaState:
     fields: Mapping[str, FieldType]
     index: IndexState | None
     late: frozenset[str]
+    vectors: VectorType
 
 
 @dataclass(slots=True, eq=False)
@@ -145,7 +152,9 @@ class Database:
             calibration = calibration_from_json(stored.get(CALIBRATION_KEY))
             index = index_from_json(stored.get(INDEX_KEY))
             late = frozenset(LATE_COLUMNS) & frozenset(schema.names)
-            table.state = SchemaState(version, identity_of(schema), calibration, fields_of(schema), index, late)
+            table.state = SchemaState(
+                *(version, identity_of(schema), calibration, fields_of(schema), index, late, vectors_in(schema))
+            )
         return table.state
 
     async def _open_at(self, name: str, version: int) -> lancedb.AsyncTable:

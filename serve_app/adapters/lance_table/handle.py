@@ -24,7 +24,7 @@ from serve_app.adapters.lance_table.database import (
 )
 from serve_app.core.records import TableIdentity, table_schema
 from serve_app.errors import NotReady, SnapshotNotFound, StaleTable, TableConflict
-from serve_app.types import Calibration, FieldType, IndexState
+from serve_app.types import Calibration, FieldType, IndexState, VectorType
 
 __all__ = ["CALIBRATION_KEY", "INDEX_KEY", "TableHandle", "TableState", "not_ready"]
 
@@ -51,6 +51,7 @@ class TableState:
     fields: Mapping[str, FieldType]
     index: IndexState | None
     late: frozenset[str]
+    vectors: VectorType
 
 
 class TableHandle:
@@ -88,12 +89,14 @@ class TableHandle:
             opened = await self._open()
             return missing() if opened is None else await work(opened.lance)
 
-    async def create(self, identity: TableIdentity) -> None:
+    async def create(self, identity: TableIdentity, vectors: VectorType) -> None:
         """Create the table if there is none; two processes may do so at once. In service, unless this handle has a name."""
         with translated("created"):
             opened = await self._open()
             if opened is None:
-                await self._make(await self.current(), identity)
+                schema = table_schema(identity, vectors=vectors)
+                keyed = schema.set(0, schema.field(0).with_metadata(PRIMARY_KEY))
+                await self._database.make(await self.current(), keyed)
             if self.name is None:
                 await self._enter()
 
@@ -125,7 +128,7 @@ class TableHandle:
         if self._state is None or (self._state.table, self._state.version) != (opened.name, version):
             self._state = TableState(
                 *(opened.name, version, found.version, found.identity, found.calibration, found.fields),
-                *(found.index, found.late),
+                *(found.index, found.late, found.vectors),
             )
         return self._state
 
@@ -151,11 +154,6 @@ class TableHandle:
 
     def _opened(self, table: lancedb.AsyncTable) -> OpenTable:
         return self._database.opened(table, self._pinned)
-
-    async def _make(self, name: str, identity: TableIdentity) -> None:
-        schema = table_schema(identity)
-        keyed = schema.set(0, schema.field(0).with_metadata(PRIMARY_KEY))
-        await self._database.make(name, keyed)
 
     async def _enter(self) -> None:
         """Have the table in the log, so that replicas look there from the first day on; several may do so at once."""

@@ -50,6 +50,7 @@ from serve_app.core.records import (
     spread,
     table_identity,
     vectors_of,
+    with_vectors,
 )
 from serve_app.core.row_checks import RowStamp
 from serve_app.errors import InvalidRequest, SnapshotNotFound
@@ -74,6 +75,7 @@ from serve_app.types import (
     TableInfo,
     TextIndexSpec,
     TextMatch,
+    VectorType,
 )
 
 _IDS_PER_READ = 1000
@@ -86,7 +88,8 @@ class LanceTable:
     """A DocumentTable. Not picklable once used: build it in the process that uses it, in one event loop.
 
     `uri`: a folder or s3://, gs://, az://. `read_consistency`: how old a view may be; zero looks before every read.
-    `fields` are the declared ones, `texts` says how texts are indexed; only a writer has to know either.
+    `fields` are the declared ones, `texts` says how texts are indexed, `vectors` what a new table keeps them in; only a writer
+    has to know any of them.
     `unread_for`: how long a table that was in service is kept from being dropped.
     `index_cache_bytes`, `metadata_cache_bytes`: most memory that LanceDB keeps of the table; its own default is 7 GiB.
     Every method raises StorageUnavailable when the storage fails, and FingerprintMismatch on a table that is not ours.
@@ -102,11 +105,13 @@ class LanceTable:
         texts: TextIndexSpec | None = None,
         unread_for: timedelta = timedelta(hours=1),
         *,
+        vectors: VectorType = VectorType.FLOAT32,
         index_cache_bytes: int | None = None,
         metadata_cache_bytes: int | None = None,
     ) -> None:
         self._texts = texts or TextIndexSpec()
         self._fields = fields
+        self._vectors = vectors
         session = lancedb.Session(index_cache_bytes, metadata_cache_bytes)
         database = Database(uri, storage_options, read_consistency, session)
         self._catalogue = Catalogue(database, name)
@@ -130,7 +135,7 @@ class LanceTable:
 
     async def create_for(self, identity: TableIdentity) -> TableInfo:
         """See `create`; for rows that were encoded elsewhere, where this process has no encoder."""
-        await self._handle.create(identity)
+        await self._handle.create(identity, self._vectors)
 
         async def complete(table: lancedb.AsyncTable) -> None:
             if (await self._handle.identity(table)).fingerprint != identity.fingerprint:
@@ -377,11 +382,13 @@ class LanceTable:
         state = await self._handle.run("read", self._handle.state, not_ready)
         if not records:
             return state.version
-        rows = records_to_rows(records, state.identity, created_at, now, state.fields)
+        made = records_to_rows(records, state.identity, created_at, now, state.fields)
 
         async def write(table: lancedb.AsyncTable) -> int:
-            if (await self._handle.state(table)).late < frozenset(LATE_COLUMNS):
+            now_there = await self._handle.state(table)
+            if now_there.late < frozenset(LATE_COLUMNS):
                 await follow_schema(table)  # A snapshot from before these columns was restored.
+            rows = with_vectors(made, now_there.vectors)
             merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
             if instead_of is not None:
                 gone = await self._predicate(table, instead_of)
@@ -405,7 +412,7 @@ class LanceTable:
         with translated("read"):
             try:
                 async for batch in all_batches(pinned, None, batch_rows, asked):
-                    yield pa.Table.from_batches([batch])
+                    yield with_vectors(pa.Table.from_batches([batch]), VectorType.FLOAT32)
             except FOREIGN as error:
                 if not is_gone(error):
                     raise
@@ -452,7 +459,8 @@ class LanceTable:
         check_rows(rows, state.identity.dimension)
 
         async def write(table: lancedb.AsyncTable) -> int:
-            return self._handle.served(table, await merge_rows(table, rows))
+            kept = (await self._handle.state(table)).vectors
+            return self._handle.served(table, await merge_rows(table, with_vectors(rows, kept)))
 
         return await self._handle.run("written", write, not_ready)
 
