@@ -137,6 +137,8 @@ def _configure(store_bytes: int) -> None:
     context.enable_progress_bars = False
     # Each row a block of its own, however large: see steps.pack.
     context.target_max_block_size = 1
+    # By two, the default, a reader of small blocks stands still until the driver comes round.
+    context._max_num_blocks_in_streaming_gen_buffer = 16
     context.issue_detectors_config.detectors = []
     context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=store_bytes)
     logging.getLogger("ray.data").setLevel(logging.ERROR)

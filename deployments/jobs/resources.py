@@ -17,7 +17,10 @@ LEAST_CPUS = 0.01
 
 @dataclass(frozen=True, slots=True)
 class JobResources:
-    """Workers of each stage. `*_cpus`, `encoder_gpus`: what one of them asks Ray for. `threads`: of one encoder."""
+    """Workers of each stage. `*_cpus`, `encoder_gpus`: what one of them asks Ray for. `threads`: of one encoder.
+
+    `encoders_decode`: pictures travel to the encoders as they came, and not as pixels.
+    """
 
     encoders: int
     threads: int
@@ -28,6 +31,7 @@ class JobResources:
     writers: int
     writer_cpus: float
     niceness: int
+    encoders_decode: bool
 
 
 def lasting_cpus(free_cpus: float, nodes: Sequence[float]) -> float:
@@ -84,4 +88,6 @@ def plan_resources(
         writers=1,
         writer_cpus=asked(WRITER_SHARE),
         niceness=10 if share < 1 else 0,
+        # An encoder of one thread keeps its core busy with either; others would let cores rest while one decodes.
+        encoders_decode=not on_gpu and threads == 1,
     )

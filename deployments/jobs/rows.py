@@ -18,6 +18,7 @@ import ray
 from ray.data._internal.execution.interfaces import TaskContext
 
 from deployments.jobs.comparing import compare_tables
+from deployments.jobs.loops import Loop
 from deployments.jobs.meeting import MeetingHandle, Opening
 from deployments.jobs.progress import Meter, ProgressHandle
 from deployments.jobs.settings import JobSettings
@@ -90,7 +91,7 @@ class ReadRows:
         _, pictures, decoder = picture_tools(settings)
         self._failed = source.failed
         self._meter = Meter(progress)
-        self._runner = asyncio.Runner()
+        self._runner = Loop()
         self._old = source.table()
         self._new = settings.open_table()
         # What is done is not asked for: a row may have to be done once more, when it has changed.

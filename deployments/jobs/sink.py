@@ -4,7 +4,6 @@ A call that is repeated, because its worker was lost or because another attempt 
 nothing. Beside the Indexer of a running service the table's own merge keeps one row per id.
 """
 
-import asyncio
 import os
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from ray.data import Datasink
 from ray.data._internal.execution.interfaces import TaskContext
 
 from deployments.jobs.ledger import STORED_ENCODED, STORED_KNOWN, UNCHANGED, Ledger
+from deployments.jobs.loops import Loop
 from deployments.jobs.progress import Meter, ProgressHandle
 from deployments.jobs.settings import JobSettings
 from deployments.jobs.steps import Step, groups_for, unpack
@@ -81,7 +81,7 @@ class _Writer:
         os.nice(settings.resources.niceness)
         bound_lance_threads()
         self._attempt = settings.attempt
-        self._runner = asyncio.Runner()
+        self._runner = Loop()
         self._table: LanceTable = settings.open_table()
         self._ledger = Ledger(settings.config.table, settings.job_id)
 

@@ -3,12 +3,11 @@
 Each holds objects of serve_app and forwards. Listing is one task, the others are pools of actors.
 """
 
-import asyncio
 import os
 import pickle
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -16,17 +15,18 @@ import ray
 
 from deployments.checkpoints import tower_arguments
 from deployments.jobs.ledger import Hashes, hashes_of, is_among
+from deployments.jobs.loops import Loop
 from deployments.jobs.meeting import MeetingHandle, Opening
 from deployments.jobs.progress import Meter, ProgressHandle
 from deployments.jobs.settings import JobSettings, Parts, Source
 from deployments.jobs.steps import Step, pack, steps_of, unpack
-from deployments.jobs.tools import document_preparation, video_preparation
+from deployments.jobs.tools import document_preparation, picture_decoding, video_preparation
 from deployments.replica import bound_lance_threads
 from serve_app.core.source_items import SourceItem, rows_to_items
 from serve_app.core.videos import is_video_uri
 from serve_app.errors import CrossmodalError, InternalError
 from serve_app.ports import StagedTower
-from serve_app.services.bulk import BulkEncoding, BulkPreparation, Prepared
+from serve_app.services.bulk import BulkDecoding, BulkEncoding, BulkPreparation, Fetched, Prepared
 from serve_app.services.bulk_videos import BulkVideos
 from serve_app.services.encoding import EncodingService
 from serve_app.types import Embedding, ItemFailure, Pixels, Record
@@ -47,9 +47,10 @@ def list_parts(_: pa.Table, source: Parts) -> Iterator[pa.Table]:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """What waits for the encoder to be known. `done`: shared by the readers of a machine."""
+    """What waits for the encoder to be known. `decoding`: None where encoders decode. `done`: shared by a machine's readers."""
 
     documents: BulkPreparation
+    decoding: BulkDecoding | None
     videos: BulkVideos
     done: Hashes
 
@@ -64,7 +65,7 @@ class Prepare:
         self._settings = settings
         self._meeting = meeting
         self._meter = Meter(progress)
-        self._runner = asyncio.Runner()
+        self._runner = Loop()
         self._opened: _Opened | None = None
 
     def _open(self) -> "_Opened":
@@ -72,7 +73,10 @@ class Prepare:
         if self._opened is None:
             opening: Opening = ray.get(self._meeting.opening.remote())
             self._opened = _Opened(
-                document_preparation(self._settings, opening.card, self._meter),
+                document_preparation(self._settings, self._meter),
+                None
+                if self._settings.resources.encoders_decode
+                else picture_decoding(self._settings, opening.card, self._meter),
                 video_preparation(self._settings, opening.card, self._meter),
                 ray.get(opening.done),
             )
@@ -84,7 +88,8 @@ class Prepare:
 
     def _prepared(self, opened: "_Opened", items: Sequence[SourceItem]) -> Iterator[pa.Table]:
         others = [item for item in items if not _is_video(item)]
-        yield from pack(steps_of(others, self._runner.run(opened.documents.prepare(others))))
+        steps = steps_of(others, self._runner.run(opened.documents.prepare(others)))
+        yield from pack(steps if opened.decoding is None else self._runner.run(_decoded(steps, opened.decoding)))
         for video in filter(_is_video, items):
             portions = opened.videos.prepare(video)
             while portion := self._runner.run(anext(portions, None)):
@@ -106,6 +111,12 @@ class Prepare:
             began = time.perf_counter()
 
 
+async def _decoded(steps: Sequence[Step], decoding: BulkDecoding) -> list[Step]:
+    """The steps, with what was fetched ready to be encoded."""
+    ready = iter(await decoding.decode([step.outcome for step in steps if isinstance(step.outcome, Fetched)]))
+    return [replace(step, outcome=next(ready)) if isinstance(step.outcome, Fetched) else step for step in steps]
+
+
 def _is_video(item: SourceItem) -> bool:
     return item.data is None and item.uri is not None and is_video_uri(item.uri)
 
@@ -119,8 +130,10 @@ class Encode:
     def __init__(self, settings: JobSettings, meeting: MeetingHandle, progress: ProgressHandle) -> None:
         os.nice(settings.resources.niceness)
         self._settings = settings
+        self._meeting = meeting
         self._meter = Meter(progress)
-        self._runner = asyncio.Runner()
+        self._runner = Loop()
+        self._decoding: BulkDecoding | None = None
         self._texts: EncodingService[str] | None = None
         self._pictures: EncodingService[Pixels] | None = None
         self._service = BulkEncoding(
@@ -133,13 +146,14 @@ class Encode:
             self._describe(meeting)
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
-        steps = unpack(rows)
+        began_at = time.time()
+        steps = self._ready(unpack(rows))
         prepared = [step.outcome for step in steps if isinstance(step.outcome, Prepared)]
         self.load(
             words=any(item.words is not None for item in prepared),
             pictures=any(item.pixels is not None for item in prepared),
         )
-        began, began_at = time.perf_counter(), time.time()
+        began = time.perf_counter()
         encoded = self._runner.run(self._service.encode(prepared))
         self._meter("encode", len(prepared), 0, time.perf_counter() - began)
         self._meter.flush(encoded=sum(isinstance(each, Record) for each in encoded), began_at=began_at)
@@ -150,6 +164,13 @@ class Encode:
                 for step in steps
             ]
         )
+
+    def _ready(self, steps: list[Step]) -> list[Step]:
+        if not any(isinstance(step.outcome, Fetched) for step in steps):
+            return steps
+        if self._decoding is None:
+            self._decoding = picture_decoding(self._settings, ray.get(self._meeting.card.remote()), self._meter)
+        return self._runner.run(_decoded(steps, self._decoding))
 
     def _describe(self, meeting: MeetingHandle) -> None:
         """By the smaller tower, which is let go: a source of pictures alone does not need it."""

@@ -8,11 +8,11 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from serve_app.core.source_items import SourceItem
-from serve_app.services.bulk import Prepared, Unchanged
+from serve_app.services.bulk import Fetched, Prepared, Unchanged
 from serve_app.services.bulk_videos import Superseded
 from serve_app.types import ItemFailure, Record
 
-Outcome: TypeAlias = Prepared | Record | Unchanged | Superseded | ItemFailure
+Outcome: TypeAlias = Fetched | Prepared | Record | Unchanged | Superseded | ItemFailure
 
 # Few enough that encoders begin early and commits are cut finely, enough that Ray has little to count.
 GROUP_STEPS = 32

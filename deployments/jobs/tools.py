@@ -6,7 +6,7 @@ from deployments.media import file_source, picture_decoder, video_reader
 from serve_app.adapters.image_source import UriImageSource
 from serve_app.adapters.object_store import ObstoreObjectStore
 from serve_app.adapters.picture_decoder import PictureDecoder
-from serve_app.services.bulk import BulkPreparation, Observe
+from serve_app.services.bulk import BulkDecoding, BulkPreparation, Observe
 from serve_app.services.bulk_videos import BulkVideos, VideoRules
 from serve_app.types import EncoderCard
 
@@ -19,22 +19,25 @@ def picture_tools(settings: JobSettings) -> tuple[ObstoreObjectStore, UriImageSo
     return store, source, picture_decoder(config.pictures)
 
 
-def document_preparation(settings: JobSettings, card: EncoderCard, observe: Observe) -> BulkPreparation:
+def document_preparation(settings: JobSettings, observe: Observe) -> BulkPreparation:
     """Of texts and pictures."""
-    store, source, decoder = picture_tools(settings)
+    _, source, _ = picture_tools(settings)
     config = settings.config
     return BulkPreparation(
         source,
-        decoder,
-        store,
         settings.open_table(),
-        card.preprocessing,
         declared=declared_fields(config.table),
         max_characters=config.text.max_characters,
         max_bytes=config.pictures.max_bytes,
         copies=settings.copies,
         observe=observe,
     )
+
+
+def picture_decoding(settings: JobSettings, card: EncoderCard, observe: Observe) -> BulkDecoding:
+    """For this encoder."""
+    store, _, decoder = picture_tools(settings)
+    return BulkDecoding(decoder, store, card.preprocessing, observe=observe)
 
 
 def video_preparation(settings: JobSettings, card: EncoderCard, observe: Observe) -> BulkVideos:

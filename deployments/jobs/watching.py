@@ -91,6 +91,7 @@ class Watcher:
         figures: Figures = ray.get(self._progress.figures.remote())
         workers = {
             "encode": self._resources.encoders,
+            "decode": self._resources.encoders if self._resources.encoders_decode else self._resources.preparers,
             "write": self._resources.writers,
         }
         first, last = figures.encoding_since, figures.last_commit_at

@@ -1,4 +1,4 @@
-"""Bulk work on documents: many at a time, in two steps that run in different processes. Knows no Ray and no source.
+"""Bulk work on documents: many at a time, in steps that run in different processes. Knows no Ray and no source.
 
 What a document is, when it is unchanged, and what row it becomes, follows from core.planning, as for documents by HTTP.
 """
@@ -21,12 +21,21 @@ from serve_app.types import Embedding, FieldSpec, ImagePreprocessing, ItemFailur
 T = TypeVar("T")
 
 MAX_FETCHES = 16
+MAX_PUTS = 16
 
 
 class Observe(Protocol):
     """Hears what a step has done: so many items and bytes, in so many seconds of one worker."""
 
     def __call__(self, stage: str, items: int, size: int, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A document that is read and checked, and that the table has not. `data`: its picture, as it came."""
+
+    plan: DocumentPlan
+    data: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,7 @@ class Unchanged:
 
 
 class BulkPreparation:
-    """Fetch, leave out what is unchanged, decode, keep. One bad item fails alone.
+    """Fetch, and leave out what is unchanged. One bad item fails alone.
 
     `copies`: pictures are kept in the object store even where they have a URI. `declared`: the fields of the table.
     """
@@ -66,10 +75,7 @@ class BulkPreparation:
     def __init__(
         self,
         source: ImageSource,
-        decoder: PictureDecoding,
-        store: ObjectStore,
         table: DocumentTable,
-        preprocessing: ImagePreprocessing,
         *,
         declared: Mapping[str, FieldSpec],
         max_characters: int,
@@ -78,10 +84,7 @@ class BulkPreparation:
         observe: Observe,
     ) -> None:
         self._source = source
-        self._decoder = decoder
-        self._store = store
         self._table = table
-        self._preprocessing = preprocessing
         self._declared = declared
         self._max_characters = max_characters
         self._max_bytes = max_bytes
@@ -89,7 +92,7 @@ class BulkPreparation:
         self._observe = observe
         self._fetches = asyncio.Semaphore(MAX_FETCHES)
 
-    async def prepare(self, items: Sequence[SourceItem]) -> list[Prepared | Record | Unchanged | ItemFailure]:
+    async def prepare(self, items: Sequence[SourceItem]) -> list[Fetched | Record | Unchanged | ItemFailure]:
         """What each item became. A Record is a row with a known vector, of which something else has changed."""
         with timed(self._observe, "fetch") as done:
             pictures = await asyncio.gather(*(_as_value(self._bytes_of(item)) for item in items))
@@ -98,29 +101,18 @@ class BulkPreparation:
         with timed(self._observe, "compare") as done:
             known = await self._known([plan.id for plan in plans if isinstance(plan, DocumentPlan)])
             done(len(known), 0)
-        return [await self._step(plan, data, known) for plan, data in zip(plans, pictures, strict=True)]
+        return [self._step(plan, data, known) for plan, data in zip(plans, pictures, strict=True)]
 
-    async def _step(
+    def _step(
         self, plan: DocumentPlan | ItemFailure, data: bytes | ItemFailure | None, known: Mapping[str, StoredDocument]
-    ) -> Prepared | Record | Unchanged | ItemFailure:
+    ) -> Fetched | Record | Unchanged | ItemFailure:
         if isinstance(plan, ItemFailure):
             return plan
         row = known.get(plan.id)
         if row is not None and plan.describes(row):
             record = record_of_known(plan, row)
             return Unchanged(plan.id) if same_row(record, row) else record
-        return await _as_value(self._decode(plan, None if data is None else value_of(data)))
-
-    async def _decode(self, plan: DocumentPlan, data: bytes | None) -> Prepared:
-        if data is None:
-            return Prepared(plan, None, None, None)
-        with timed(self._observe, "decode") as done:
-            pixels = self._decoder.to_pixels(data, self._preprocessing)
-            done(1, len(data))
-        # Kept only once it proved to be a picture, and before any row points to it.
-        content = sha256_of(data)
-        uri = plan.uri or await self._store.put(content, self._decoder.media_type(data), data)
-        return Prepared(plan, uri, content, pixels)
+        return Fetched(plan, None if data is None else value_of(data))
 
     def _plan(self, item: SourceItem, data: bytes | ItemFailure | None) -> DocumentPlan | ItemFailure:
         if isinstance(data, ItemFailure):
@@ -153,6 +145,45 @@ class BulkPreparation:
 
     async def _known(self, ids: Sequence[str]) -> dict[str, StoredDocument]:
         return {row.document.id: row for row in await self._table.get(ids) if row is not None} if ids else {}
+
+
+class BulkDecoding:
+    """Pictures to pixels, and into the object store where they have no URI. One bad picture fails alone."""
+
+    def __init__(
+        self, decoder: PictureDecoding, store: ObjectStore, preprocessing: ImagePreprocessing, *, observe: Observe
+    ) -> None:
+        self._decoder = decoder
+        self._store = store
+        self._preprocessing = preprocessing
+        self._observe = observe
+        self._puts = asyncio.Semaphore(MAX_PUTS)
+
+    async def decode(self, items: Sequence[Fetched]) -> list[Prepared | ItemFailure]:
+        """Each document, ready to be encoded, or its failure."""
+        # Kept only once it proved to be a picture, and before any row points to it.
+        return await asyncio.gather(*(_as_value(self._kept(item, self._decoded(item))) for item in items))
+
+    def _decoded(self, item: Fetched) -> Pixels | ItemFailure | None:
+        if item.data is None:
+            return None
+        try:
+            with timed(self._observe, "decode") as done:
+                pixels = self._decoder.to_pixels(item.data, self._preprocessing)
+                done(1, len(item.data))
+        except CrossmodalError as error:
+            return failure_of(error)
+        return pixels
+
+    async def _kept(self, item: Fetched, pixels: Pixels | ItemFailure | None) -> Prepared:
+        if item.data is None or pixels is None:
+            return Prepared(item.plan, None, None, None)
+        seen, content = value_of(pixels), sha256_of(item.data)
+        if item.plan.uri is not None:
+            return Prepared(item.plan, item.plan.uri, content, seen)
+        async with self._puts:
+            uri = await self._store.put(content, self._decoder.media_type(item.data), item.data)
+        return Prepared(item.plan, uri, content, seen)
 
 
 class BulkEncoding:

@@ -2,9 +2,12 @@
 
 import asyncio
 import io
+import json
+import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +36,20 @@ pytestmark = pytest.mark.cluster
 
 GOOD = 24
 FRAMES = 12  # one every two seconds of the film
+TEXTS = 320
+# The line of each, and what is to be said of it: 3 % of the list, broken in ten ways.
+BROKEN: dict[str, tuple[object, str]] = {
+    "no JSON": ('{"id": "a", "text": ', "invalid_row"),
+    "a text without a word": ({"id": "b", "text": "  "}, "empty_text"),
+    "a text without an end": ({"id": "c", "text": "word " * 30_000}, "text_too_long"),
+    "an id without an end": ({"id": "d" * 600, "text": "a red boat"}, "invalid_document_id"),
+    "nothing at all": ({"id": "e"}, "invalid_request"),
+    "a picture that is not there": ({"id": "f", "uri": "gone.png"}, "picture_not_found"),
+    "a picture of others": ({"id": "g", "uri": "file:///etc/hostname"}, "uri_not_allowed"),
+    "half a picture": ({"id": "h", "uri": "pictures/z-truncated.jpg"}, "picture_truncated"),
+    "words for a picture": ({"id": "i", "uri": "pictures/z-words.png"}, "not_a_picture"),
+    "a picture of ten thousand million pixels": ({"id": "j", "uri": "bomb.png"}, "picture_too_large"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (pictures / "z-empty.png").write_bytes(b"")
     (pictures / "z-long.png").write_bytes(_png(3000, 2))
     (pictures / "film.mp4").write_bytes(film())
-    lines = [f"t{number},red boat {number}" for number in range(GOOD)]
-    (folder / "sources" / "texts.csv").write_text(
-        "\n".join(["id,text", *lines, "too,many,cells", "b\x00d,a\x00b", "e,", f"{'x' * 600},long id"]),
-        encoding="utf-8",
-    )
+    _write_list(folder / "sources")
     return folder
 
 
@@ -120,6 +133,18 @@ def _png(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
+def _write_list(folder: Path) -> None:
+    """Good lines, and a broken one after each thirty of them."""
+    bomb = bytearray(_png(8, 8))
+    bomb[16:24] = struct.pack(">II", 100_000, 100_000)
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
+    (folder / "bomb.png").write_bytes(bomb)
+    lines = [json.dumps({"id": f"t{number}", "text": f"red boat {number}"}) for number in range(TEXTS)]
+    for place, (line, _) in enumerate(BROKEN.values()):
+        lines.insert(31 * place, line if isinstance(line, str) else json.dumps(line))
+    (folder / "list.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+
 def test_what_is_good_is_stored_and_what_is_broken_is_told(order: JobOrder, folder: Path) -> None:
     state = run(order, folder / "sources" / "pictures")
     assert (state.status, state.stored, state.failed) == (JobStatus.FINISHED, GOOD + FRAMES, 4)
@@ -160,16 +185,21 @@ def test_the_same_again_submitted_is_followed_to_its_end_and_changes_nothing(
     assert counts(order)[Modality.IMAGE] == GOOD
 
 
-def test_too_many_failures_stop_a_job_that_goes_on_when_they_are_allowed(order: JobOrder, folder: Path) -> None:
-    texts = folder / "sources" / "texts.csv"
+def test_three_percent_broken_in_ten_ways_are_told_and_stop_the_job_only_where_told_to(
+    order: JobOrder, folder: Path
+) -> None:
+    listed = folder / "sources" / "list.jsonl"
     with pytest.raises(JobFailed, match="--max-failures allows 0"):
-        run(order, texts, job_id="texts", max_failures=0)
+        run(order, listed, job_id="texts", max_failures=0)
     failed = Ledger(order.config.table, "texts").state()
     assert failed is not None
     assert failed.status is JobStatus.FAILED
-    state = run(order, texts, job_id="texts")
-    assert (state.status, state.attempt, state.failed) == (JobStatus.FINISHED, 2, 4)
-    assert counts(order)[Modality.TEXT] == GOOD
+    state = run(order, listed, job_id="texts")
+    assert (state.status, state.attempt, state.failed) == (JobStatus.FINISHED, 2, len(BROKEN))
+    failures = Ledger(order.config.table, "texts").failures(2).to_pylist()
+    said = {int(each["key"].rpartition("#")[2]): each["code"] for each in failures}
+    assert [said[line] for line in sorted(said)] == [code for _, code in BROKEN.values()]
+    assert counts(order)[Modality.TEXT] == TEXTS
 
 
 def test_an_export_is_submitted_as_well_and_comes_back(order: JobOrder, folder: Path, dashboard: str) -> None:
