@@ -295,7 +295,7 @@ class SearchConfig(Section):
     candidates: int = Field(
         default=50,
         ge=1,
-        description="Rows of each modality among which the first `candidates / 2` places are decided; deeper ones among more.",
+        description="Rows of each modality that decide the first `candidates / 2` places; half as many decide the first fifth.",
     )
     calibration_sample: int = Field(
         default=2048, ge=2, description="Vectors of each modality from which its mean is estimated."

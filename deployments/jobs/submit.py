@@ -37,7 +37,7 @@ JOB = "crossmodal_job"
 AGAIN_S = 1.0
 # What Ray answers for want of a node that is up, as in a cluster that is only just starting.
 NO_AGENT = "No available agent"
-AGENT_WITHIN_S = 60.0
+AGENT_WITHIN_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)

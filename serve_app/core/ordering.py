@@ -1,9 +1,10 @@
 """One order for the candidates of a query: scored, fused with full text, thinned of look-alikes, cut into pages.
 
-Promises pages that fit together: whatever `offset` and `limit`, a place of the order is decided among the same candidates. Places
-are decided by levels. The first `candidates / 2` are given to the best of the nearest `candidates` rows of each modality, the
-next ones, up to four times as many, among four times as many rows, and so on. Where a video is one result, four times as many
-frames are looked at, and a level that too few videos fill hands its free places on to the next. Knows nothing of tables or HTTP.
+Promises pages that fit together: whatever `offset` and `limit`, a place of the order is decided among the same candidates.
+Places are decided by levels. The first `candidates / 5`, a usual page, are given to the best of the nearest `candidates / 2`
+rows of each modality, those up to `candidates / 2` among `candidates` rows, those up to four times as many among four times as
+many, and so on. Where a video is one result, four times as many frames are looked at, and a level that too few videos fill
+hands its free places on to the next. Knows nothing of tables or HTTP.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,6 +78,7 @@ def effective_ranking(query: VectorQuery, row_counts: Mapping[Modality, int]) ->
 
 def levels(candidates: int) -> Iterator[Level]:
     """The levels, without end."""
+    yield Level(max(candidates // 5, 1), max(candidates // 2, 1))
     places, rows = max(candidates // 2, 1), candidates
     while True:
         yield Level(places, rows)

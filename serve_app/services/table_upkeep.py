@@ -9,16 +9,16 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 
 from serve_app.core.index_policy import IndexStep, upkeep_wait_s
 from serve_app.core.ranking import estimate_calibration, needs_calibration
 from serve_app.core.usual_texts import ENOUGH_TEXTS
-from serve_app.errors import CrossmodalError
+from serve_app.errors import CrossmodalError, StorageUnavailable
 from serve_app.ports import MaintainedTable
 from serve_app.services.index_keeper import IndexKeeper
 from serve_app.types import FloatMatrix, Modality
@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 LIKELY = 2.0
 # While compaction has to wait for its turn, everything else is looked after so often.
 LOOK_S = 2.0
+# LanceDB's runtime is known to lose wake-ups: what it does may never end. Writers are held back, and upkeep waits, for no longer
+# than this, or so many times what the last compaction took.
+HELD_S, STUCK_S, BUILD_STUCK_S = 20.0, 3600.0, 6 * 3600.0
+HELD_TIMES, STUCK_TIMES = 4.0, 20.0
 
 
 class TableUpkeep:
@@ -124,7 +128,7 @@ class TableUpkeep:
 
     async def _keep_index(self, step: IndexStep) -> None:
         self._changed_rows, started = 0, time.monotonic()
-        await self._keeper.take(step)
+        await _bounded(asyncio.create_task(self._keeper.take(step)), BUILD_STUCK_S)
         self._kept_at = time.monotonic()
         self._keeping_s = self._kept_at - started
 
@@ -145,8 +149,7 @@ class TableUpkeep:
     async def _compact(self) -> None:
         commits, started = self._commits, time.monotonic()
         try:
-            async with self._room():
-                await self._table.maintain(self._keep_versions)
+            await _bounded(await self._maintaining(), max(STUCK_S, STUCK_TIMES * self._compaction_s))
         except CrossmodalError:
             self._lost = True
             raise
@@ -155,12 +158,20 @@ class TableUpkeep:
         self._compacted_at = time.monotonic()
         self._compaction_s = self._compacted_at - started
 
-    @asynccontextmanager
-    async def _room(self) -> AsyncIterator[None]:
-        """Hold writers back if compaction would probably lose to them."""
+    async def _maintaining(self) -> asyncio.Task[None]:
+        """Compaction under way; or at its end, if it would probably have lost to writers, which were held back meanwhile."""
         likely = time.monotonic() - self._touched_at < LIKELY * self._compaction_s
-        if self._lost or likely:
-            async with self._writing:
-                yield
-        else:
-            yield
+        if not (self._lost or likely):
+            return asyncio.create_task(self._table.maintain(self._keep_versions))
+        async with self._writing:
+            work = asyncio.create_task(self._table.maintain(self._keep_versions))
+            await asyncio.wait({work}, timeout=max(HELD_S, HELD_TIMES * self._compaction_s))
+        return work
+
+
+async def _bounded(work: asyncio.Task[Any], limit_s: float) -> None:
+    """Wait for it. Raises StorageUnavailable if it takes longer."""
+    try:
+        await asyncio.wait_for(work, limit_s)
+    except TimeoutError as error:
+        raise StorageUnavailable(f"upkeep did not get through within {limit_s:,.0f} s, and is given up") from error

@@ -38,9 +38,10 @@ class Page:
     def all(self, selector: str) -> list[WebElement]:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
-    def wait_for(self, what: str, condition: str) -> None:
+    def wait_for(self, what: str, condition: str, within_s: float = 5.0) -> None:
         """`condition` is an expression of JavaScript."""
-        WebDriverWait(self.driver, 5).until(lambda driver: driver.execute_script(f"return Boolean({condition})"), what)
+        waiting = WebDriverWait(self.driver, within_s)
+        waiting.until(lambda driver: driver.execute_script(f"return Boolean({condition})"), what)
 
     def search(self, words: str) -> None:
         box = self.one("#words")

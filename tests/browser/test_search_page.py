@@ -31,6 +31,9 @@ def test_bulk_work_is_told_while_it_runs(page: Page, gallery: Gallery) -> None:
     gallery.records.kept = {"holiday": a_job(status=JobStatus.FINISHED)}
     page.wait_for("its end", "document.getElementById('jobs').hidden")
     assert page.one("#table").text == "6 pictures and 3 texts · model fake"
+    gallery.records.kept["trip"] = a_job("trip")
+    began = "document.getElementById('jobs').textContent.includes('trip')"
+    page.wait_for("one that began since", began, within_s=20.0)
 
 
 def test_an_example_is_a_search(page: Page) -> None:

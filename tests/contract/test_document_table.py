@@ -689,3 +689,16 @@ async def test_several_that_store_how_the_table_is_searched_at_once_all_succeed(
     await asyncio.gather(*calibrating, writers[0].store_index(BY_INDEX))
     info = await LanceTable(folder).info()
     assert (info.calibration_version, info.index and info.index.kind) == (1, IndexKind.IVF_SQ)
+
+
+async def test_a_search_that_the_storage_never_answers_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = LanceTable(str(tmp_path))
+    await table.create(ENCODER)
+
+    async def never(*_: object, **__: object) -> pa.Table:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("serve_app.adapters.lance_table.table.READ_S", 0.05)
+    monkeypatch.setattr("serve_app.adapters.lance_table.table.nearest_rows", never)
+    with pytest.raises(StorageUnavailable, match="did not answer in time"):
+        await table.nearest(axis(0)[None], Modality.TEXT, 1)

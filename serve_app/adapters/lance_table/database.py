@@ -177,5 +177,7 @@ def translated(done: str) -> Iterator[None]:
     """LanceDB's errors as StorageUnavailable. `done`: "read" for "the table could not be read"."""
     try:
         yield
+    except TimeoutError as error:
+        raise StorageUnavailable(f"the table could not be {done}: its storage did not answer in time") from error
     except FOREIGN as error:
         raise StorageUnavailable(f"the table could not be {done}: its storage failed") from error

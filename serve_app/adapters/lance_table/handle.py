@@ -26,7 +26,7 @@ from serve_app.core.records import TableIdentity, table_schema
 from serve_app.errors import NotReady, SnapshotNotFound, StaleTable, TableConflict
 from serve_app.types import Calibration, FieldType, IndexState, VectorType
 
-__all__ = ["CALIBRATION_KEY", "INDEX_KEY", "TableHandle", "TableState", "not_ready"]
+__all__ = ["CALIBRATION_KEY", "INDEX_KEY", "READ_S", "WRITE_S", "TableHandle", "TableState", "not_ready"]
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 # A version that was acknowledged is there at once; the rest is for storage whose listings lag. Short: neighbours wait too.
 REFRESH_S, REFRESH_PAUSE_S = 0.1, 0.05
 ENTER_PAUSE_S = 0.05
+# For what somebody waits for. LanceDB's runtime is known to lose wake-ups: a call may never end, and would hold for ever whoever
+# called, and the place of one of few concurrent reads.
+READ_S, WRITE_S = 60.0, 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +70,38 @@ class TableHandle:
         self._pinned = pinned
         self._state: TableState | None = None
 
-    async def run(self, done: str, work: Callable[[lancedb.AsyncTable], Awaitable[T]], missing: Callable[[], T]) -> T:
+    async def run(
+        self,
+        done: str,
+        work: Callable[[lancedb.AsyncTable], Awaitable[T]],
+        missing: Callable[[], T],
+        *,
+        within_s: float | None = None,
+    ) -> T:
         """`work` on the open table, `missing` without one; once more on a new handle if what it saw was dropped.
 
         `done` says what `work` does, for the message of StorageUnavailable: "the table could not be read".
         """
         with translated(done):
-            opened = await self._open()
-            if opened is None:
-                return missing()
-            try:
-                return await work(opened.lance)
-            except FOREIGN as error:
-                if not is_gone(error):
-                    raise
-                self._database.forget(opened)
-                if self._pinned is not None:
-                    raise SnapshotNotFound("what the table held then is not kept any more") from error
-            # Its version was pruned, or the table dropped. Every write here may be repeated.
-            await self._catalogue.refresh()
-            opened = await self._open()
-            return missing() if opened is None else await work(opened.lance)
+            async with asyncio.timeout(within_s):
+                return await self._run(work, missing)
+
+    async def _run(self, work: Callable[[lancedb.AsyncTable], Awaitable[T]], missing: Callable[[], T]) -> T:
+        opened = await self._open()
+        if opened is None:
+            return missing()
+        try:
+            return await work(opened.lance)
+        except FOREIGN as error:
+            if not is_gone(error):
+                raise
+            self._database.forget(opened)
+            if self._pinned is not None:
+                raise SnapshotNotFound("what the table held then is not kept any more") from error
+        # Its version was pruned, or the table dropped. Every write here may be repeated.
+        await self._catalogue.refresh()
+        opened = await self._open()
+        return missing() if opened is None else await work(opened.lance)
 
     async def create(self, identity: TableIdentity, vectors: VectorType) -> None:
         """Create the table if there is none; two processes may do so at once. In service, unless this handle has a name."""

@@ -22,7 +22,15 @@ from serve_app.adapters.lance_table.catalogue import Catalogue
 from serve_app.adapters.lance_table.database import FOREIGN, Database, is_gone, translated
 from serve_app.adapters.lance_table.fields import add_fields, follow_schema, index_fields
 from serve_app.adapters.lance_table.filters import Predicate, ids_are, modality_is, predicate
-from serve_app.adapters.lance_table.handle import CALIBRATION_KEY, INDEX_KEY, TableHandle, TableState, not_ready
+from serve_app.adapters.lance_table.handle import (
+    CALIBRATION_KEY,
+    INDEX_KEY,
+    READ_S,
+    WRITE_S,
+    TableHandle,
+    TableState,
+    not_ready,
+)
 from serve_app.adapters.lance_table.indexes import (
     ALL_LISTS,
     build_vector_index,
@@ -124,7 +132,7 @@ class LanceTable:
 
     async def info(self) -> TableInfo:
         """The state of the table as this handle sees it; version 0 while there is none."""
-        return await self._handle.run("described", self._describe, self._no_info)
+        return await self._handle.run("described", self._describe, self._no_info, within_s=READ_S)
 
     async def create(self, encoder: EncoderCard) -> TableInfo:
         """Create the table if there is none, and add columns for fields that it lacks; two processes may do so at once.
@@ -192,7 +200,7 @@ class LanceTable:
             state = await self._handle.state(table)
             return TableHead(state.version, state.identity.fingerprint, state.identity.dimension)
 
-        return await self._handle.run("read", read, lambda: TableHead(0, None, None))
+        return await self._handle.run("read", read, lambda: TableHead(0, None, None), within_s=READ_S)
 
     async def maintain(self, keep_versions: timedelta) -> None:
         """Compact, bring the indexes up to date, and drop versions older than `keep_versions`. Readers go on meanwhile.
@@ -284,7 +292,7 @@ class LanceTable:
             if limit < 1 or not len(vectors):
                 return None
             of_modality = _both(Compare("modality", Operator.EQ, modality.value), where)
-            matching = await self._predicate(table, of_modality)
+            matching = _predicate(of_modality, state)
             readings = state.index.readings if state.index else None
             fitting = None
             if readings and where is not None:
@@ -296,7 +304,7 @@ class LanceTable:
                 at_least=limit * len(vectors),
             )
 
-        rows: pa.Table | None = await self._handle.run("read", search, lambda: None)
+        rows: pa.Table | None = await self._handle.run("read", search, lambda: None, within_s=READ_S)
         return [[] for _ in vectors] if rows is None else _by_query(rows, len(vectors))
 
     async def matching(
@@ -312,7 +320,7 @@ class LanceTable:
             asked = await self._predicate(table, _both(of_modalities, where))
             return await table.query().nearest_to_text(words).where(asked).limit(limit).to_arrow()
 
-        rows: pa.Table | None = await self._handle.run("read", search, lambda: None)
+        rows: pa.Table | None = await self._handle.run("read", search, lambda: None, within_s=READ_S)
         if rows is None:
             return []
         rows = rows.sort_by([("_score", "descending"), ("id", "ascending")])
@@ -330,7 +338,7 @@ class LanceTable:
             keys = query.select(["id"]).order_by([ColumnOrdering(column_name="id")]).limit(limit)
             return list((await keys.to_arrow()).column("id").to_pylist())
 
-        ids: list[str] = await self._handle.run("read", read, list) if limit > 0 else []
+        ids: list[str] = await self._handle.run("read", read, list, within_s=READ_S) if limit > 0 else []
         return [row for row in await self.get(ids) if row is not None]
 
     async def count(self, where: Filter) -> int:
@@ -340,7 +348,7 @@ class LanceTable:
             asked = await self._predicate(table, where)
             return await table.count_rows(asked if isinstance(asked, str) else asked.to_sql())
 
-        return await self._handle.run("read", read, lambda: 0)
+        return await self._handle.run("read", read, lambda: 0, within_s=READ_S)
 
     async def sample(self, modality: Modality, limit: int) -> FloatMatrix:
         """Up to `limit` raw vectors, evenly spaced in the order of storage; the same for the same version."""
@@ -379,7 +387,7 @@ class LanceTable:
 
         Raises NotReady without a table, InvalidVector, InvalidDocumentId, InvalidRequest (metadata, an id given twice).
         """
-        state = await self._handle.run("read", self._handle.state, not_ready)
+        state = await self._handle.run("read", self._handle.state, not_ready, within_s=READ_S)
         if not records:
             return state.version
         made = records_to_rows(records, state.identity, created_at, now, state.fields)
@@ -396,7 +404,7 @@ class LanceTable:
             # Only the primary key without an index notices that another writer inserted the same new id meanwhile.
             return self._handle.served(table, (await merge.use_index(False).execute(rows)).version)
 
-        return await self._handle.run("written", write, not_ready)
+        return await self._handle.run("written", write, not_ready, within_s=WRITE_S)
 
     async def id_marks(self, one_in: int) -> list[str]:
         """About one id in so many, in order, to cut the table into ranges; the same ones whatever else is written."""
@@ -455,14 +463,14 @@ class LanceTable:
 
         `rows` have the columns and the fields of this table. Raises NotReady, InvalidVector, InvalidDocumentId, InvalidRequest.
         """
-        state = await self._handle.run("read", self._handle.state, not_ready)
+        state = await self._handle.run("read", self._handle.state, not_ready, within_s=READ_S)
         check_rows(rows, state.identity.dimension)
 
         async def write(table: lancedb.AsyncTable) -> int:
             kept = (await self._handle.state(table)).vectors
             return self._handle.served(table, await merge_rows(table, with_vectors(rows, kept)))
 
-        return await self._handle.run("written", write, not_ready)
+        return await self._handle.run("written", write, not_ready, within_s=WRITE_S)
 
     async def delete(self, ids: Sequence[str]) -> int:
         """Delete what is there of `ids`; returns the version in which it is gone. Nothing to delete makes no version."""
@@ -472,7 +480,7 @@ class LanceTable:
             version = (await table.delete(ids_are(present))).version if present else await table.version()
             return self._handle.served(table, version)
 
-        return await self._handle.run("written", write, lambda: 0)
+        return await self._handle.run("written", write, lambda: 0, within_s=WRITE_S)
 
     async def delete_matching(self, where: Filter | None) -> DeletedRows:
         """Delete what `where` matches, everything if None, in one commit. Raises NotReady without a table."""
@@ -482,7 +490,7 @@ class LanceTable:
             done: Any = await table.delete(asked)
             return DeletedRows(int(done.num_deleted_rows), self._handle.served(table, done.version))
 
-        return await self._handle.run("written", write, not_ready)
+        return await self._handle.run("written", write, not_ready, within_s=WRITE_S)
 
     async def store_calibration(self, calibration: Calibration) -> None:
         """Store it with the table; makes a new version and rewrites no row. Raises NotReady without a table."""
@@ -502,7 +510,7 @@ class LanceTable:
                 else:
                     return
 
-        await self._handle.run("written", write, not_ready)
+        await self._handle.run("written", write, not_ready, within_s=WRITE_S)
 
     async def _find(self, ids: Sequence[str], columns: list[str] | None) -> list[pa.Table]:
         """The rows with these ids, in parts, in no order; all columns if None."""
@@ -514,11 +522,10 @@ class LanceTable:
             queries = (table.query().where(ids_are(part)) for part in parts)
             return [await (each.select(columns) if columns else each).to_arrow() for each in queries]
 
-        return await self._handle.run("read", read, list)
+        return await self._handle.run("read", read, list, within_s=READ_S)
 
     async def _predicate(self, table: lancedb.AsyncTable, where: Filter) -> Predicate:
-        state = await self._handle.state(table)
-        return predicate(where, {*state.fields, *state.late})
+        return _predicate(where, await self._handle.state(table))
 
     async def _describe(self, table: lancedb.AsyncTable) -> TableInfo:
         state = await self._handle.state(table)
@@ -552,6 +559,10 @@ class LanceTable:
 
     def _no_info(self) -> TableInfo:
         return TableInfo(self._handle.uri, 0, dict.fromkeys(Modality, 0), None, None, None, calibration_version=0)
+
+
+def _predicate(where: Filter, state: TableState) -> Predicate:
+    return predicate(where, {*state.fields, *state.late})
 
 
 def _reading(readings: Mapping[Reach, IndexReading], fitting: int | None, aimed: bool) -> IndexReading | None:

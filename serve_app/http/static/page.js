@@ -6,6 +6,7 @@ import { clock, open as openPlayer } from "./player.js";
 const at = (id) => document.getElementById(id);
 const LIMIT = 24;
 const JOBS_EVERY_MS = 3000;
+const NO_JOBS_EVERY_MS = 10_000;
 const pictures = []; // every file that was searched by; the window's history holds their places
 let picture = null; // the file that is searched by
 let model = ""; // what the service runs
@@ -215,8 +216,12 @@ function tellCounts(counts) {
   return pictures;
 }
 
-// Bulk work that runs now; while there is some, it is asked again, and the counts of the table with it.
+// Bulk work that runs now; while there is some, it is asked often, and the counts of the table with it.
 async function showJobs() {
+  if (document.hidden) {
+    document.addEventListener("visibilitychange", showJobs, { once: true });
+    return;
+  }
   const answer = await fetch("v1/jobs").catch(() => null);
   const jobs = answer?.ok ? (await answer.json()).jobs.filter((job) => job.status === "running") : [];
   const ran = !at("jobs").hidden;
@@ -236,7 +241,7 @@ async function showJobs() {
     const table = await fetch("v1/table").catch(() => null);
     if (table?.ok) tellCounts((await table.json()).counts);
   }
-  if (jobs.length) setTimeout(showJobs, JOBS_EVERY_MS);
+  setTimeout(showJobs, jobs.length ? JOBS_EVERY_MS : NO_JOBS_EVERY_MS);
 }
 
 // --- the address is the state ---------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve_app.core.ordering import Candidates, Level, effective_ranking, level_of, page
-from serve_app.core.ranking import empty_calibration, estimate_calibration
+from serve_app.core.ranking import aim, centred_query, empty_calibration, estimate_calibration
 from serve_app.core.vectors import unit
 from serve_app.types import Document, FloatMatrix, FloatVector, Hit, Modality, Ranking, StoredDocument, VectorQuery
 
@@ -39,21 +39,24 @@ def asked(vector: FloatVector | None = None, **options: Any) -> VectorQuery:
     return VectorQuery(vector, "f", ((TEXT, 1.0),), (TEXT, IMAGE), **{"limit": 10, **options})
 
 
-def nearest(query: VectorQuery) -> Candidates:
-    """As many rows of each modality as the query's level has, by plain cosine."""
+def nearest(query: VectorQuery, ranking: Ranking) -> Candidates:
+    """As many rows of each modality as the query's level has, from where the product looks for them."""
     rows = level_of(query, CANDIDATES).rows + len(query.exclude_ids)
 
-    def near(documents: list[StoredDocument]) -> list[StoredDocument]:
-        return sorted(documents, key=lambda each: (-round(float(each.vector @ query.vector), 6), each.document.id))[
-            :rows
-        ]
+    def near(modality: Modality, documents: list[StoredDocument]) -> list[StoredDocument]:
+        vector = query.vector
+        if ranking is not Ranking.COSINE:
+            vector = aim(centred_query(query, CALIBRATION)[None], modality, CALIBRATION)[0]
+        scores = {each.document.id: round(float(each.vector @ vector), 6) for each in documents}
+        return sorted(documents, key=lambda each: (-scores[each.document.id], each.document.id))[:rows]
 
     matching = [each for each in ROWS[TEXT] if query.words and query.words in (each.document.text or "")]
-    return Candidates({each: near(documents) for each, documents in ROWS.items()}, matching[:rows], 400)
+    found = {modality: near(modality, documents) for modality, documents in ROWS.items()}
+    return Candidates(found, matching[:rows], 400)
 
 
 def hits_of(query: VectorQuery, ranking: Ranking = Ranking.CALIBRATED) -> tuple[Hit, ...]:
-    return page(query, nearest(query), ranking, CALIBRATION, CANDIDATES)
+    return page(query, nearest(query, ranking), ranking, CALIBRATION, CANDIDATES)
 
 
 def ids_of(query: VectorQuery, ranking: Ranking = Ranking.CALIBRATED) -> list[str]:
@@ -73,7 +76,7 @@ def test_every_ranking_says_how_sure_it_is() -> None:
 
 
 def test_a_table_without_a_calibration_is_sure_of_nothing() -> None:
-    hits = page(asked(), nearest(asked()), Ranking.CALIBRATED, empty_calibration(), CANDIDATES)
+    hits = page(asked(), nearest(asked(), Ranking.CALIBRATED), Ranking.CALIBRATED, empty_calibration(), CANDIDATES)
     assert {hit.confidence for hit in hits} == {None}
 
 
@@ -133,7 +136,8 @@ def test_a_query_without_a_good_match_finds_nothing_above_the_confidence_asked_f
 
 
 def test_a_deeper_page_is_decided_among_more_rows() -> None:
-    assert level_of(asked(limit=10), CANDIDATES) == Level(10, 20)
+    assert level_of(asked(limit=4), CANDIDATES) == Level(4, 10)
+    assert level_of(asked(limit=5), CANDIDATES) == level_of(asked(limit=10), CANDIDATES) == Level(10, 20)
     assert level_of(asked(limit=1, offset=10), CANDIDATES) == Level(40, 80)
     assert level_of(asked(limit=2, offset=39), CANDIDATES) == Level(160, 320)
     assert level_of(asked(limit=1), 1) == Level(1, 1)
@@ -170,7 +174,7 @@ def test_pages_put_together_are_the_long_page(
 
 
 def fused(query: VectorQuery, matching: list[StoredDocument]) -> list[str]:
-    found = Candidates(nearest(query).nearest, matching, 400)
+    found = Candidates(nearest(query, Ranking.HYBRID).nearest, matching, 400)
     return [hit.document.id for hit in page(query, found, Ranking.HYBRID, CALIBRATION, CANDIDATES)]
 
 

@@ -73,7 +73,7 @@ async def search(table: MemoryTable, *queries: VectorQuery) -> Sequence[SearchPa
 
 
 async def test_queries_of_different_limits_and_rankings_share_one_read_of_each_modality(table: CountingTable) -> None:
-    queries = [asked(words, limit=limit) for words, limit in zip(WORDS, range(1, 7), strict=True)]
+    queries = [asked(words, limit=limit) for words, limit in zip(WORDS, range(5, 11), strict=True)]
     queries.append(asked("red boat", ranking=Ranking.HYBRID, offset=3))
     together = await search(table, *queries)
     assert table.reads == [(7, Modality.TEXT, 20), (7, Modality.IMAGE, 20)]
@@ -92,7 +92,7 @@ async def test_filters_and_deep_pages_are_read_apart(table: CountingTable) -> No
     assert sorted(table.reads) == sorted(
         (count, modality, limit)
         for modality in (Modality.TEXT, Modality.IMAGE)
-        for count, limit in ((2, 20), (1, 20), (1, 80))
+        for count, limit in ((2, 10), (1, 10), (1, 80))
     )
 
 
