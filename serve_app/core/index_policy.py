@@ -6,11 +6,11 @@ on raw vectors. How many, and how many lists it reads, is measured on the table'
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from serve_app.types import IndexKind, IndexState, Reach
+from serve_app.types import IndexKind, IndexReading, IndexState, Reach
 
 RECALL_DEPTH = 10
 """Recall is measured among so many nearest rows."""
@@ -120,6 +120,17 @@ def reach_of(*, aimed: bool, fitting: int | None) -> Reach | None:
     if not aimed:
         return None
     return Reach.SPARSE if fitting <= SPARSE_ROWS else Reach.FILTERED
+
+
+def sparse_reading(readings: Mapping[Reach, IndexReading], fitting: int) -> IndexReading:
+    """Under a filter that leaves from NARROW_ROWS to SPARSE_ROWS rows: lists between those that were measured for either end.
+
+    The fewer rows fit, the farther the ten nearest lie, and the lists that hold them grow by a power of that.
+    """
+    narrow, wide = readings[Reach.SPARSE], readings[Reach.FILTERED]
+    share = math.log(max(fitting, NARROW_ROWS) / NARROW_ROWS) / math.log(SPARSE_ROWS / NARROW_ROWS)
+    nprobes = math.ceil(narrow.nprobes * (wide.nprobes / narrow.nprobes) ** min(share, 1.0))
+    return IndexReading(nprobes, max(narrow.compared, wide.compared))
 
 
 def depth_of(reach: Reach, rows: int) -> int:

@@ -44,7 +44,7 @@ from serve_app.adapters.lance_table.upkeep import maintain
 from serve_app.adapters.lance_table.uris import pointed_to, uri_columns
 from serve_app.adapters.lance_table.widths import FilterWidths
 from serve_app.core.columns import LATE_COLUMNS, QUERY_COLUMN
-from serve_app.core.index_policy import NARROW_ROWS, reach_of
+from serve_app.core.index_policy import NARROW_ROWS, reach_of, sparse_reading
 from serve_app.core.ranking import empty_calibration
 from serve_app.core.records import (
     TableIdentity,
@@ -570,6 +570,8 @@ def _reading(readings: Mapping[Reach, IndexReading], fitting: int | None, aimed:
     if fitting is not None and fitting <= NARROW_ROWS:
         return None
     reach = reach_of(aimed=aimed, fitting=fitting)
+    if reach is Reach.SPARSE and fitting is not None:
+        return sparse_reading(readings, fitting)
     return replace(readings[Reach.PLAIN], nprobes=ALL_LISTS) if reach is None else readings[reach]
 
 

@@ -14,6 +14,7 @@ from serve_app.core.index_policy import (
     reach_of,
     recall_of,
     refine_factor,
+    sparse_reading,
     upkeep_wait_s,
     wants_index,
 )
@@ -138,3 +139,10 @@ def test_recall_is_the_share_of_the_right_ids_that_were_found() -> None:
 def test_upkeep_that_took_long_waits_until_it_takes_a_tenth_of_the_time() -> None:
     assert upkeep_wait_s(idle_s=0, last_duration_s=2) == pytest.approx(18)
     assert upkeep_wait_s(idle_s=30, last_duration_s=2) == 0
+
+
+def test_lists_under_a_sparse_filter_lie_between_those_that_were_measured() -> None:
+    readings = {Reach.SPARSE: IndexReading(76, 200), Reach.FILTERED: IndexReading(34, 100)}
+    asked = [sparse_reading(readings, fitting).nprobes for fitting in (1, 2_000, 5_000, 10_000, 20_000)]
+    assert asked == [76, 76, 56, 44, 34]
+    assert sparse_reading(readings, 5_000).compared == 200
