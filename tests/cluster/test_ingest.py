@@ -43,7 +43,7 @@ BROKEN: dict[str, tuple[object, str]] = {
     "a text without a word": ({"id": "b", "text": "  "}, "empty_text"),
     "a text without an end": ({"id": "c", "text": "word " * 30_000}, "text_too_long"),
     "an id without an end": ({"id": "d" * 600, "text": "a red boat"}, "invalid_document_id"),
-    "nothing at all": ({"id": "e"}, "invalid_request"),
+    "nothing at all": ({"id": "e"}, "invalid_row"),
     "a picture that is not there": ({"id": "f", "uri": "gone.png"}, "picture_not_found"),
     "a picture of others": ({"id": "g", "uri": "file:///etc/hostname"}, "uri_not_allowed"),
     "half a picture": ({"id": "h", "uri": "pictures/z-truncated.jpg"}, "picture_truncated"),
