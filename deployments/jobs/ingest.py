@@ -67,7 +67,14 @@ def ingest(arguments: IngestArguments) -> JobState:
         return before
     stderr().print(f"job {job_id}: the same --job-id goes on where this one stops", markup=False, soft_wrap=True)
     if arguments.local:
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            # A writer rests between commits. Ended after a second, as is usual, it would import LanceDB anew for each of them.
+            _system_config={"idle_worker_killing_time_threshold_ms": 600_000},
+        )
     else:
         ray.init(address=arguments.address or "auto", log_to_driver=False, logging_level=logging.WARNING)
     # LanceDB, once loaded, warns of every process that is started after it: Ray has to be there first.
