@@ -22,7 +22,6 @@ from typing import Any
 from benchmarks.ingest_corpus import Corpus, corpus
 from benchmarks.living import KINDS, Traffic, fill, run_job, service
 from benchmarks.reporting import machine_facts, quantile, told, write_report
-from serve_app.adapters.lance_table import LanceTable
 from serve_app.client import Client
 
 QUIET_S = 40.0
@@ -32,6 +31,9 @@ SHARED = 200  # ids of the list that are written online, too
 
 async def rows_of(table: Path) -> list[tuple[str, str | None]]:
     """Id and text of every row, as many times as it is there."""
+    # Here: LanceDB, once loaded, warns of every process that is started after it.
+    from serve_app.adapters.lance_table import LanceTable
+
     found: list[tuple[str, str | None]] = []
     async for rows in LanceTable(str(table)).all_rows(10_000):
         found += zip(rows.column("id").to_pylist(), rows.column("text").to_pylist(), strict=True)
