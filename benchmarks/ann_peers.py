@@ -155,31 +155,10 @@ def hnswlib_rows(task: Task) -> Iterator[dict[str, Any]]:
 
 def qdrant_rows(task: Task) -> Iterator[dict[str, Any]]:
     """Qdrant's own engine in this process: what its server runs, without the server."""
-    started = time.perf_counter()
     keys = {name: f"filter_{at}" for at, name in enumerate(task.filters)}  # names are no paths
     with tempfile.TemporaryDirectory() as folder:
-        vectors = qdrant_edge.EdgeVectorParams(size=task.vectors.shape[1], distance=qdrant_edge.Distance.Dot)
-        graph = qdrant_edge.HnswIndexConfig(m=M, ef_construct=EF_CONSTRUCTION, full_scan_threshold=QDRANT_FULL_SCAN_KB)
-        # Two: one that is searched by the graph, and the empty one that takes new points.
-        one_segment = qdrant_edge.EdgeOptimizersConfig(default_segment_number=1, max_segment_size=QDRANT_SEGMENT_KB)
-        config = qdrant_edge.EdgeConfig(vectors=vectors, hnsw_config=graph, optimizers=one_segment, wal_enabled=False)
-        shard = qdrant_edge.EdgeShard.create(folder, config)
-        for start in range(0, len(task.vectors), QDRANT_BATCH):
-            points = [
-                qdrant_edge.Point(
-                    at,
-                    task.vectors[at].tolist(),
-                    {keys[name]: int(task.masks[name, task.modalities[at]][at]) for name in task.filters}
-                    | {"modality": int(task.modalities[at])},
-                )
-                for at in range(start, min(start + QDRANT_BATCH, len(task.vectors)))
-            ]
-            shard.update(qdrant_edge.UpdateOperation.upsert_points(points))
-        for key in ("modality", *keys.values()):
-            kind = qdrant_edge.PayloadSchemaType.Integer
-            shard.update(qdrant_edge.UpdateOperation.create_field_index(key, kind))
-        shard.flush()
-        shard.optimize()
+        started = time.perf_counter()
+        shard = _qdrant_shard(task, keys, folder)
         build_s = time.perf_counter() - started
         size_mb = sum(each.stat().st_blocks * 512 for each in Path(folder).rglob("*") if each.is_file()) / 1e6
 
@@ -204,6 +183,35 @@ def qdrant_rows(task: Task) -> Iterator[dict[str, Any]]:
 
         yield from measured(task, "Qdrant Edge HNSW", build_s, size_mb, at_effort)
         shard.close()
+
+
+def _qdrant_shard(task: Task, keys: dict[str, str], folder: str) -> Any:
+    """All vectors in one segment with its graph, and indexes on what is filtered by. `keys`: of each filter, in the payload."""
+    config = qdrant_edge.EdgeConfig(
+        vectors=qdrant_edge.EdgeVectorParams(size=task.vectors.shape[1], distance=qdrant_edge.Distance.Dot),
+        hnsw_config=qdrant_edge.HnswIndexConfig(
+            m=M, ef_construct=EF_CONSTRUCTION, full_scan_threshold=QDRANT_FULL_SCAN_KB
+        ),
+        optimizers=qdrant_edge.EdgeOptimizersConfig(default_segment_number=1, max_segment_size=QDRANT_SEGMENT_KB),
+        wal_enabled=False,
+    )
+    shard = qdrant_edge.EdgeShard.create(folder, config)
+    for start in range(0, len(task.vectors), QDRANT_BATCH):
+        points = [
+            qdrant_edge.Point(
+                at,
+                task.vectors[at].tolist(),
+                {keys[name]: int(task.masks[name, task.modalities[at]][at]) for name in task.filters}
+                | {"modality": int(task.modalities[at])},
+            )
+            for at in range(start, min(start + QDRANT_BATCH, len(task.vectors)))
+        ]
+        shard.update(qdrant_edge.UpdateOperation.upsert_points(points))
+    for key in ("modality", *keys.values()):
+        shard.update(qdrant_edge.UpdateOperation.create_field_index(key, qdrant_edge.PayloadSchemaType.Integer))
+    shard.flush()
+    shard.optimize()
+    return shard
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Turn records into Arrow rows and rows back into documents; say what a table is by its schema.
 
-Promises that no row leaves here with a vector that is not finite, float32, of the table's dimension and of unit length, nor
-with metadata that is not JSON. Knows nothing of LanceDB: any store that keeps an Arrow schema and its metadata will do.
+Promises that no row leaves here with a vector that is not finite, of the table's dimension and of unit length, nor with metadata
+that is not JSON. Vectors are float32, but for those on their way into a table that keeps them in float16 (`with_vectors`).
+Knows nothing of LanceDB: any store that keeps an Arrow schema and its metadata will do.
 """
 
 import base64
