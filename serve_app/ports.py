@@ -252,6 +252,10 @@ class ImageSource(Protocol):
         """Raises UriNotAllowed, PictureNotFound, PictureTooLarge, StorageUnavailable."""
         ...
 
+    async def fetch_all(self, uris: Sequence[str]) -> list[bytes | ItemFailure]:
+        """Several at once, in order; one that cannot be read fails alone."""
+        ...
+
 
 # --- inside the Retriever and the Indexer ----------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ comes after whatever crash goes on with what is missing.
 """
 
 import asyncio
-import os
 import pickle
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,6 @@ import ray
 from ray.data._internal.execution.interfaces import TaskContext
 
 from deployments.jobs.comparing import compare_tables
-from deployments.jobs.loops import Loop
 from deployments.jobs.meeting import MeetingHandle, Opening
 from deployments.jobs.progress import Meter, ProgressHandle
 from deployments.jobs.settings import JobSettings
@@ -26,7 +24,7 @@ from deployments.jobs.sink import TableSink
 from deployments.jobs.stages import PREPARED_AT_ONCE, Encode
 from deployments.jobs.steps import Step, pack
 from deployments.jobs.tools import picture_tools
-from deployments.replica import bound_lance_threads
+from deployments.jobs.workers import Loop, begin_work
 from deployments.writing import open_for_writing
 from serve_app.adapters.lance_table import LanceTable
 from serve_app.core.catching_up import NO_ROWS, RowTimes, hashes_of, times_of
@@ -86,8 +84,7 @@ class ReadRows:
         meeting: MeetingHandle,
         progress: ProgressHandle,
     ) -> None:
-        os.nice(settings.resources.niceness)
-        bound_lance_threads()
+        begin_work(settings.resources)
         _, pictures, decoder = picture_tools(settings)
         self._failed = source.failed
         self._meter = Meter(progress)

@@ -4,7 +4,6 @@ A call that is repeated, because its worker was lost or because another attempt 
 nothing. Beside the Indexer of a running service the table's own merge keeps one row per id.
 """
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -17,11 +16,10 @@ from ray.data import Datasink
 from ray.data._internal.execution.interfaces import TaskContext
 
 from deployments.jobs.ledger import STORED_ENCODED, STORED_KNOWN, UNCHANGED, Ledger
-from deployments.jobs.loops import Loop
 from deployments.jobs.progress import Meter, ProgressHandle
 from deployments.jobs.settings import JobSettings
 from deployments.jobs.steps import Step, groups_for, unpack
-from deployments.replica import bound_lance_threads
+from deployments.jobs.workers import Loop, begin_work
 from serve_app.adapters.lance_table import LanceTable
 from serve_app.core.videos import frames_of_others
 from serve_app.errors import JobFailed, StorageUnavailable
@@ -78,8 +76,7 @@ class _Writer:
     """The table and the ledger, opened once in each process that writes."""
 
     def __init__(self, settings: JobSettings) -> None:
-        os.nice(settings.resources.niceness)
-        bound_lance_threads()
+        begin_work(settings.resources)
         self._attempt = settings.attempt
         self._runner = Loop()
         self._table: LanceTable = settings.open_table()

@@ -3,7 +3,6 @@
 Each holds objects of serve_app and forwards. Listing is one task, the others are pools of actors.
 """
 
-import os
 import pickle
 import time
 from collections.abc import Iterator, Sequence
@@ -15,13 +14,12 @@ import ray
 
 from deployments.checkpoints import tower_arguments
 from deployments.jobs.ledger import Hashes, hashes_of, is_among
-from deployments.jobs.loops import Loop
 from deployments.jobs.meeting import MeetingHandle, Opening
 from deployments.jobs.progress import Meter, ProgressHandle
 from deployments.jobs.settings import JobSettings, Parts, Source
 from deployments.jobs.steps import Step, pack, steps_of, unpack
 from deployments.jobs.tools import document_preparation, picture_decoding, video_preparation
-from deployments.replica import bound_lance_threads
+from deployments.jobs.workers import Loop, begin_work
 from serve_app.core.source_items import SourceItem, rows_to_items
 from serve_app.core.videos import is_video_uri
 from serve_app.errors import CrossmodalError, InternalError
@@ -59,8 +57,7 @@ class Prepare:
     """Reads parts and makes their items ready to be encoded; what is done already is left out before it is fetched."""
 
     def __init__(self, source: Source, settings: JobSettings, meeting: MeetingHandle, progress: ProgressHandle) -> None:
-        os.nice(settings.resources.niceness)
-        bound_lance_threads()
+        begin_work(settings.resources)
         self._source = source
         self._settings = settings
         self._meeting = meeting
@@ -87,10 +84,11 @@ class Prepare:
             yield from self._part(pickle.loads(part))  # noqa: S301 - pickled by List
 
     def _prepared(self, opened: "_Opened", items: Sequence[SourceItem]) -> Iterator[pa.Table]:
-        others = [item for item in items if not _is_video(item)]
+        videos = [item for item in items if _is_video(item)]
+        others = [item for item in items if not _is_video(item)] if videos else items
         steps = steps_of(others, self._runner.run(opened.documents.prepare(others)))
         yield from pack(steps if opened.decoding is None else self._runner.run(_decoded(steps, opened.decoding)))
-        for video in filter(_is_video, items):
+        for video in videos:
             portions = opened.videos.prepare(video)
             while portion := self._runner.run(anext(portions, None)):
                 yield from pack([Step(key, video.uri, outcome) for key, outcome in portion])
@@ -128,7 +126,7 @@ class Encode:
     """
 
     def __init__(self, settings: JobSettings, meeting: MeetingHandle, progress: ProgressHandle) -> None:
-        os.nice(settings.resources.niceness)
+        begin_work(settings.resources)
         self._settings = settings
         self._meeting = meeting
         self._meter = Meter(progress)
@@ -205,7 +203,9 @@ class Encode:
 
     @staticmethod
     def _service_of(tower: StagedTower, max_batch_size: int) -> EncodingService[Any]:
-        return EncodingService[Any].of_tower(tower, max_batch_size=max_batch_size, max_queued_items=2**31)
+        return EncodingService[Any].of_tower(
+            tower, max_batch_size=max_batch_size, max_queued_items=2**31, own_thread=False
+        )
 
 
 def load_text_tower(settings: JobSettings) -> Any:

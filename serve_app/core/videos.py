@@ -5,7 +5,7 @@ video's bytes, of which frames were taken, and of how many there are. So a video
 for one that is.
 """
 
-from pathlib import PurePosixPath
+import posixpath
 from urllib.parse import urlsplit
 
 from serve_app.core.ids import check_document_id, sha256_of
@@ -21,7 +21,7 @@ MIN_EVERY_S, MAX_EVERY_S = 0.1, 3600.0
 
 def is_video_uri(uri: str) -> bool:
     """By its name; what it really is, the reader of videos finds out."""
-    return PurePosixPath(urlsplit(uri).path).suffix.lower() in VIDEO_SUFFIXES
+    return posixpath.splitext(urlsplit(uri).path)[1].lower() in VIDEO_SUFFIXES
 
 
 def frame_id(video_id: str, offset_s: float) -> str:

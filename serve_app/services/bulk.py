@@ -20,7 +20,6 @@ from serve_app.types import Embedding, FieldSpec, ImagePreprocessing, ItemFailur
 
 T = TypeVar("T")
 
-MAX_FETCHES = 16
 MAX_PUTS = 16
 
 
@@ -36,6 +35,7 @@ class Fetched:
 
     plan: DocumentPlan
     data: bytes | None
+    picture_sha256: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,38 +90,32 @@ class BulkPreparation:
         self._max_bytes = max_bytes
         self._copies = copies
         self._observe = observe
-        self._fetches = asyncio.Semaphore(MAX_FETCHES)
 
     async def prepare(self, items: Sequence[SourceItem]) -> list[Fetched | Record | Unchanged | ItemFailure]:
         """What each item became. A Record is a row with a known vector, of which something else has changed."""
         with timed(self._observe, "fetch") as done:
-            pictures = await asyncio.gather(*(_as_value(self._bytes_of(item)) for item in items))
+            pictures = await self._pictures(items)
             done(len(items), sum(len(each) for each in pictures if isinstance(each, bytes)))
-        plans = [self._plan(item, data) for item, data in zip(items, pictures, strict=True)]
+        hashes = [sha256_of(data) if isinstance(data, bytes) else data for data in pictures]
+        plans = [self._plan(item, picture) for item, picture in zip(items, hashes, strict=True)]
         with timed(self._observe, "compare") as done:
             known = await self._known([plan.id for plan in plans if isinstance(plan, DocumentPlan)])
             done(len(known), 0)
-        return [self._step(plan, data, known) for plan, data in zip(plans, pictures, strict=True)]
+        return [
+            plan
+            if isinstance(plan, ItemFailure)
+            else _known_as(plan, known.get(plan.id)) or Fetched(plan, _value_or_none(data), _value_or_none(picture))
+            for plan, data, picture in zip(plans, pictures, hashes, strict=True)
+        ]
 
-    def _step(
-        self, plan: DocumentPlan | ItemFailure, data: bytes | ItemFailure | None, known: Mapping[str, StoredDocument]
-    ) -> Fetched | Record | Unchanged | ItemFailure:
-        if isinstance(plan, ItemFailure):
-            return plan
-        row = known.get(plan.id)
-        if row is not None and plan.describes(row):
-            record = record_of_known(plan, row)
-            return Unchanged(plan.id) if same_row(record, row) else record
-        return Fetched(plan, None if data is None else value_of(data))
-
-    def _plan(self, item: SourceItem, data: bytes | ItemFailure | None) -> DocumentPlan | ItemFailure:
-        if isinstance(data, ItemFailure):
-            return data
+    def _plan(self, item: SourceItem, picture_sha256: str | ItemFailure | None) -> DocumentPlan | ItemFailure:
+        if isinstance(picture_sha256, ItemFailure):
+            return picture_sha256
         try:
             return plan_document(
                 given_id=item.id,
                 text=item.text,
-                picture_sha256=None if data is None else sha256_of(data),
+                picture_sha256=picture_sha256,
                 uri=None if self._copies else item.uri,
                 metadata=item.metadata,
                 fields=item.fields,
@@ -131,17 +125,22 @@ class BulkPreparation:
         except CrossmodalError as error:
             return failure_of(error)
 
-    async def _bytes_of(self, item: SourceItem) -> bytes | None:
-        if item.data is not None:
-            if len(item.data) > self._max_bytes:
-                raise PictureTooLarge(
-                    f"the picture has {len(item.data):,} bytes, at most {self._max_bytes:,} are taken"
-                )
-            return item.data
-        if item.uri is None:
-            return None
-        async with self._fetches:
-            return await self._source.fetch(item.uri)
+    async def _pictures(self, items: Sequence[SourceItem]) -> list[bytes | ItemFailure | None]:
+        """Of each item, where it has one."""
+        fetched = iter(
+            await self._source.fetch_all([item.uri for item in items if item.data is None and item.uri is not None])
+        )
+        return [
+            self._bounded(item.data) if item.data is not None else None if item.uri is None else next(fetched)
+            for item in items
+        ]
+
+    def _bounded(self, data: bytes) -> bytes | ItemFailure:
+        if len(data) <= self._max_bytes:
+            return data
+        return failure_of(
+            PictureTooLarge(f"the picture has {len(data):,} bytes, at most {self._max_bytes:,} are taken")
+        )
 
     async def _known(self, ids: Sequence[str]) -> dict[str, StoredDocument]:
         return {row.document.id: row for row in await self._table.get(ids) if row is not None} if ids else {}
@@ -176,14 +175,14 @@ class BulkDecoding:
         return pixels
 
     async def _kept(self, item: Fetched, pixels: Pixels | ItemFailure | None) -> Prepared:
-        if item.data is None or pixels is None:
+        if item.data is None or pixels is None or item.picture_sha256 is None:
             return Prepared(item.plan, None, None, None)
-        seen, content = value_of(pixels), sha256_of(item.data)
-        if item.plan.uri is not None:
-            return Prepared(item.plan, item.plan.uri, content, seen)
-        async with self._puts:
-            uri = await self._store.put(content, self._decoder.media_type(item.data), item.data)
-        return Prepared(item.plan, uri, content, seen)
+        seen = value_of(pixels)
+        uri = item.plan.uri
+        if uri is None:
+            async with self._puts:
+                uri = await self._store.put(item.picture_sha256, self._decoder.media_type(item.data), item.data)
+        return Prepared(item.plan, uri, item.picture_sha256, seen)
 
 
 class BulkEncoding:
@@ -240,6 +239,18 @@ def timed(observe: Observe, stage: str) -> Iterator[Callable[[int, int], None]]:
 
     yield done
     observe(stage, *counted, time.perf_counter() - began)
+
+
+def _known_as(plan: DocumentPlan, row: StoredDocument | None) -> Record | Unchanged | None:
+    """What is left to do for a document whose content the table has; None where it has not."""
+    if row is None or not plan.describes(row):
+        return None
+    record = record_of_known(plan, row)
+    return Unchanged(plan.id) if same_row(record, row) else record
+
+
+def _value_or_none(result: T | ItemFailure | None) -> T | None:
+    return None if result is None else value_of(result)
 
 
 async def _as_value(work: Awaitable[T]) -> T | ItemFailure:

@@ -21,7 +21,9 @@ class EncodingService(Generic[T]):
 
     With a `stage`, `encode` takes what that makes of the items, and the next batch is staged, in another thread, while the
     present one is encoded; worth it where staging is a copy to another device. If a batch fails, its items are encoded one by
-    one, so that one poisoned item fails alone. `observe` hears of each batch: items, and seconds in `encode`.
+    one, so that one poisoned item fails alone. `observe` hears of each batch: items, and seconds in `encode`. Without a thread of
+    its own `encode` runs in the loop's: for one that has nothing else to do meanwhile, since a batch that changes threads may
+    change cores, too. What is staged needs its own.
     """
 
     def __init__(
@@ -34,13 +36,14 @@ class EncodingService(Generic[T]):
         stage: Callable[[Sequence[T]], Any] | None = None,
         observe: Callable[[int, float], None] | None = None,
         stuck_after_s: float = 120.0,
+        own_thread: bool = True,
     ) -> None:
         self._encode = encode
         self._stage: Callable[[Sequence[T]], Any] = stage or (lambda items: items)
         self._observe = observe
         self._stuck_after_s = stuck_after_s
         self._began: float | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder") if own_thread or stage else None
         self._stager = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stager") if stage else None
         self._batcher = Batcher[T, Embedding | ItemFailure](
             self._staged_in_thread if stage else self._in_thread,
@@ -68,6 +71,8 @@ class EncodingService(Generic[T]):
             raise ModelUnavailable(f"a batch has been in the model for over {self._stuck_after_s:.0f} s")
 
     async def _in_thread(self, items: Sequence[T]) -> list[Embedding | ItemFailure]:
+        if self._thread is None:
+            return self._timed(items, self._stage)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, items, self._stage)
 
     async def _staged_in_thread(self, items: Sequence[T]) -> list[Embedding | ItemFailure]:

@@ -3,7 +3,6 @@
 All else of a row stays word for word, its times among it. Knows no Ray, and not where the rows came from.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +11,7 @@ from serve_app.core.ids import sha256_of
 from serve_app.core.planning import DocumentPlan, record_of, record_of_known
 from serve_app.errors import CrossmodalError, PictureNotFound
 from serve_app.ports import DocumentTable, ImageSource, PictureDecoding
-from serve_app.services.bulk import MAX_FETCHES, Observe, Prepared, timed
+from serve_app.services.bulk import Observe, Prepared, timed
 from serve_app.types import (
     Document,
     Embedding,
@@ -65,7 +64,6 @@ class RowPreparation:
         self._table = table
         self._preprocessing = preprocessing
         self._observe = observe
-        self._fetches = asyncio.Semaphore(MAX_FETCHES)
 
     async def prepare(self, documents: Sequence[Document]) -> list[Reread | Record | ItemFailure]:
         """What each row became. A Record has a vector already: only other things of it have changed."""
@@ -74,7 +72,7 @@ class RowPreparation:
             done(len(known), 0)
         wanted = [document for document in documents if document.id not in known]
         with timed(self._observe, "fetch") as done:
-            pictures = await asyncio.gather(*map(self._picture, wanted))
+            pictures = await self._pictures(wanted)
             done(len(wanted), sum(len(each) for each in pictures if isinstance(each, bytes)))
         read = dict(zip((document.id for document in wanted), pictures, strict=True))
         return [
@@ -98,17 +96,14 @@ class RowPreparation:
         # Of what lies there now: a file may have changed since it was stored.
         return Reread(_plan(document), document.uri, sha256_of(data), pixels, document)
 
-    async def _picture(self, document: Document) -> bytes | ItemFailure | None:
-        if document.modality is Modality.TEXT:
-            return None
-        uri = document.thumbnail_uri if document.modality is Modality.VIDEO_FRAME else document.uri
-        try:
-            if uri is None:
-                raise PictureNotFound(f"the document {document.id!r} points to no picture")
-            async with self._fetches:
-                return await self._source.fetch(uri)
-        except CrossmodalError as error:
-            return failure_of(error)
+    async def _pictures(self, documents: Sequence[Document]) -> list[bytes | ItemFailure | None]:
+        """Of each document that is more than a text; a failure where it cannot be read."""
+        uris = [_picture_uri(document) for document in documents]
+        fetched = iter(await self._source.fetch_all([uri for uri in uris if uri is not None]))
+        return [
+            next(fetched) if uri is not None else None if document.modality is Modality.TEXT else _no_picture(document)
+            for document, uri in zip(documents, uris, strict=True)
+        ]
 
     async def _known(self, documents: Sequence[Document]) -> Mapping[str, StoredDocument]:
         rows = [row for row in await self._table.get([each.id for each in documents]) if row is not None]
@@ -118,6 +113,16 @@ class RowPreparation:
             for each in documents
             if each.id in by_id and _plan(each).describes(by_id[each.id]) and _same_place(each, by_id[each.id])
         }
+
+
+def _picture_uri(document: Document) -> str | None:
+    if document.modality is Modality.TEXT:
+        return None
+    return document.thumbnail_uri if document.modality is Modality.VIDEO_FRAME else document.uri
+
+
+def _no_picture(document: Document) -> ItemFailure:
+    return failure_of(PictureNotFound(f"the document {document.id!r} points to no picture"))
 
 
 def _plan(document: Document) -> DocumentPlan:

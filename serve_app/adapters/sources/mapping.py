@@ -44,6 +44,8 @@ class RowMapping:
     ) -> None:
         self._spec = spec
         self._base = spec.base_uri or base
+        is_local = "://" not in self._base or self._base.startswith("file://")
+        self._folder = Path(place_of(self._base).key) if is_local else None
         self._usual = {**USUAL, "image": (*pictures, *USUAL["image"]), **dict.fromkeys(unusual, ())}
         wanted = [*spec.columns.values(), *(spec.metadata or ())]
         if known is not None and (missing := [column for column in wanted if column not in known]):
@@ -100,8 +102,8 @@ class RowMapping:
             raise InvalidRow("the address of the picture is not a string")
         if "://" in value:
             return value
-        if "://" not in self._base or self._base.startswith("file://"):
-            return Path(place_of(self._base).key, value).absolute().as_uri()
+        if self._folder is not None:
+            return (self._folder / value).as_uri()
         return f"{self._base.rstrip('/')}/{value.lstrip('/')}"
 
     def _fields(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:

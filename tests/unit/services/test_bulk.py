@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from serve_app.adapters.picture_decoder import PictureDecoder
+from serve_app.core.failures import failure_of
 from serve_app.core.ids import sha256_of
 from serve_app.core.source_items import SourceItem
 from serve_app.errors import CrossmodalError, EmptyText, NotAPicture, PictureNotFound, PictureTooLarge
@@ -36,6 +37,10 @@ class Files:
         if uri not in FILES:
             raise PictureNotFound(f"there is nothing at {uri}")
         return FILES[uri]
+
+    async def fetch_all(self, uris: Sequence[str]) -> list[bytes | ItemFailure]:
+        missing = failure_of(PictureNotFound("there is nothing there"))
+        return [FILES.get(uri, missing) for uri in uris]
 
 
 class Job:

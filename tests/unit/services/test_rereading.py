@@ -1,6 +1,7 @@
 """Rows of a table, read again for another model."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -8,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from serve_app.adapters.picture_decoder import PictureDecoder
+from serve_app.core.failures import failure_of
 from serve_app.core.ids import content_sha256, sha256_of
 from serve_app.core.planning import same_row
 from serve_app.errors import NotAPicture, PictureNotFound
@@ -42,6 +44,10 @@ class Files:
         if uri not in FILES:
             raise PictureNotFound(f"there is nothing at {uri}")
         return FILES[uri]
+
+    async def fetch_all(self, uris: Sequence[str]) -> list[bytes | ItemFailure]:
+        missing = failure_of(PictureNotFound("there is nothing there"))
+        return [FILES.get(uri, missing) for uri in uris]
 
 
 def document(name: str, modality: Modality, **others: object) -> Document:
