@@ -72,8 +72,14 @@ def ingest(arguments: IngestArguments) -> JobState:
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.WARNING,
-            # A writer rests between commits. Ended after a second, as is usual, it would import LanceDB anew for each of them.
-            _system_config={"idle_worker_killing_time_threshold_ms": 600_000},
+            _system_config={
+                # A writer rests between commits. Ended after a second, as is usual, it would import LanceDB anew for each.
+                "idle_worker_killing_time_threshold_ms": 600_000,
+                # Nobody can ask this Ray for metrics or for what its tasks did, and to gather them takes some percent of a core.
+                "enable_metrics_collection": False,
+                "metrics_report_interval_ms": 600_000,
+                "task_events_report_interval_ms": 0,
+            },
         )
     else:
         ray.init(address=arguments.address or "auto", log_to_driver=False, logging_level=logging.WARNING)

@@ -118,7 +118,7 @@ def stream(
     )
     data = data.map_batches(
         Encode,
-        batch_size=groups_for(batch_rows),
+        batch_size=groups_for(batch_rows, prepare.group_steps(resources)),
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=resources.encoders, max_tasks_in_flight_per_actor=2),
         fn_constructor_args=(settings, meeting, progress),

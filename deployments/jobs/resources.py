@@ -19,7 +19,7 @@ LEAST_CPUS = 0.01
 class JobResources:
     """Workers of each stage. `*_cpus`, `encoder_gpus`: what one of them asks Ray for. `threads`: of one encoder.
 
-    `encoders_decode`: pictures travel to the encoders as they came, and not as pixels.
+    `encoders_prepare`: encoders fetch and decode what they encode, and readers only say what there is.
     """
 
     encoders: int
@@ -31,7 +31,7 @@ class JobResources:
     writers: int
     writer_cpus: float
     niceness: int
-    encoders_decode: bool
+    encoders_prepare: bool
 
 
 def lasting_cpus(free_cpus: float, nodes: Sequence[float]) -> float:
@@ -89,5 +89,5 @@ def plan_resources(
         writer_cpus=asked(WRITER_SHARE),
         niceness=10 if share < 1 else 0,
         # An encoder of one thread keeps its core busy with either; others would let cores rest while one decodes.
-        encoders_decode=not on_gpu and threads == 1,
+        encoders_prepare=not on_gpu and threads == 1,
     )

@@ -6,7 +6,7 @@ Each holds objects of serve_app and forwards. Listing is one task, the others ar
 import pickle
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -15,16 +15,18 @@ import ray
 from deployments.checkpoints import tower_arguments
 from deployments.jobs.ledger import Hashes, hashes_of, is_among
 from deployments.jobs.meeting import MeetingHandle, Opening
+from deployments.jobs.preparing import Handing, Preparing
 from deployments.jobs.progress import Meter, ProgressHandle
+from deployments.jobs.resources import JobResources
 from deployments.jobs.settings import JobSettings, Parts, Source
-from deployments.jobs.steps import Step, pack, steps_of, unpack
-from deployments.jobs.tools import document_preparation, picture_decoding, video_preparation
+from deployments.jobs.steps import GROUP_STEPS, PIXEL_GROUP_STEPS, Outcome, Step, pack, unpack
+from deployments.jobs.tools import video_preparation
 from deployments.jobs.workers import Loop, begin_work
 from serve_app.core.source_items import SourceItem, rows_to_items
 from serve_app.core.videos import is_video_uri
 from serve_app.errors import CrossmodalError, InternalError
 from serve_app.ports import StagedTower
-from serve_app.services.bulk import BulkDecoding, BulkEncoding, BulkPreparation, Fetched, Prepared
+from serve_app.services.bulk import BulkEncoding, Prepared
 from serve_app.services.bulk_videos import BulkVideos
 from serve_app.services.encoding import EncodingService
 from serve_app.types import Embedding, ItemFailure, Pixels, Record
@@ -41,20 +43,26 @@ def list_parts(_: pa.Table, source: Parts) -> Iterator[pa.Table]:
     """The parts of a source, each a block of its own, so that the first is read while the others are listed."""
     for part in source.parts():
         yield pa.table({"part": pa.array([pickle.dumps(part)], pa.binary())})
+    # Workers are used again, and the next to be wanted writes: what it needs is imported while the encoders load their models.
+    import serve_app.adapters.lance_table  # noqa: F401
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """What waits for the encoder to be known. `decoding`: None where encoders decode. `done`: shared by a machine's readers."""
+    """What waits for the encoder to be known. `done`: shared by a machine's readers."""
 
-    documents: BulkPreparation
-    decoding: BulkDecoding | None
+    documents: Preparing | Handing
     videos: BulkVideos
     done: Hashes
 
 
 class Prepare:
-    """Reads parts and makes their items ready to be encoded; what is done already is left out before it is fetched."""
+    """Reads parts and makes their items ready to be encoded, unless encoders do that themselves; what is done is left out."""
+
+    @staticmethod
+    def group_steps(resources: JobResources) -> int:
+        """How many steps come in a block."""
+        return GROUP_STEPS if resources.encoders_prepare else PIXEL_GROUP_STEPS
 
     def __init__(self, source: Source, settings: JobSettings, meeting: MeetingHandle, progress: ProgressHandle) -> None:
         begin_work(settings.resources)
@@ -70,10 +78,9 @@ class Prepare:
         if self._opened is None:
             opening: Opening = ray.get(self._meeting.opening.remote())
             self._opened = _Opened(
-                document_preparation(self._settings, self._meter),
-                None
-                if self._settings.resources.encoders_decode
-                else picture_decoding(self._settings, opening.card, self._meter),
+                Handing(self._settings, self._meter)
+                if self._settings.resources.encoders_prepare
+                else Preparing(self._settings, opening.card, self._meter),
                 video_preparation(self._settings, opening.card, self._meter),
                 ray.get(opening.done),
             )
@@ -86,12 +93,11 @@ class Prepare:
     def _prepared(self, opened: "_Opened", items: Sequence[SourceItem]) -> Iterator[pa.Table]:
         videos = [item for item in items if _is_video(item)]
         others = [item for item in items if not _is_video(item)] if videos else items
-        steps = steps_of(others, self._runner.run(opened.documents.prepare(others)))
-        yield from pack(steps if opened.decoding is None else self._runner.run(_decoded(steps, opened.decoding)))
+        yield from pack(self._runner.run(opened.documents.steps(others)), self.group_steps(self._settings.resources))
         for video in videos:
             portions = opened.videos.prepare(video)
             while portion := self._runner.run(anext(portions, None)):
-                yield from pack([Step(key, video.uri, outcome) for key, outcome in portion])
+                yield from pack([Step(key, video.uri, outcome) for key, outcome in portion], PIXEL_GROUP_STEPS)
 
     def _part(self, part: Any) -> Iterator[pa.Table]:
         opened = self._open()
@@ -109,12 +115,6 @@ class Prepare:
             began = time.perf_counter()
 
 
-async def _decoded(steps: Sequence[Step], decoding: BulkDecoding) -> list[Step]:
-    """The steps, with what was fetched ready to be encoded."""
-    ready = iter(await decoding.decode([step.outcome for step in steps if isinstance(step.outcome, Fetched)]))
-    return [replace(step, outcome=next(ready)) if isinstance(step.outcome, Fetched) else step for step in steps]
-
-
 def _is_video(item: SourceItem) -> bool:
     return item.data is None and item.uri is not None and is_video_uri(item.uri)
 
@@ -128,10 +128,8 @@ class Encode:
     def __init__(self, settings: JobSettings, meeting: MeetingHandle, progress: ProgressHandle) -> None:
         begin_work(settings.resources)
         self._settings = settings
-        self._meeting = meeting
         self._meter = Meter(progress)
         self._runner = Loop()
-        self._decoding: BulkDecoding | None = None
         self._texts: EncodingService[str] | None = None
         self._pictures: EncodingService[Pixels] | None = None
         self._service = BulkEncoding(
@@ -142,15 +140,21 @@ class Encode:
 
         if not ray.get(meeting.is_described.remote()):
             self._describe(meeting)
+        self._preparing = (
+            Preparing(settings, ray.get(meeting.card.remote()), self._meter)
+            if settings.resources.encoders_prepare
+            else None
+        )
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
-        began_at = time.time()
-        steps = self._ready(unpack(rows))
-        prepared = [step.outcome for step in steps if isinstance(step.outcome, Prepared)]
+        steps = unpack(rows)
         self.load(
-            words=any(item.words is not None for item in prepared),
-            pictures=any(item.pixels is not None for item in prepared),
+            words=any(_has_words(step.outcome) for step in steps),
+            pictures=any(_has_picture(step.outcome) for step in steps),
         )
+        began_at = time.time()
+        steps = self._ready(steps)
+        prepared = [step.outcome for step in steps if isinstance(step.outcome, Prepared)]
         began = time.perf_counter()
         encoded = self._runner.run(self._service.encode(prepared))
         self._meter("encode", len(prepared), 0, time.perf_counter() - began)
@@ -164,11 +168,15 @@ class Encode:
         )
 
     def _ready(self, steps: list[Step]) -> list[Step]:
-        if not any(isinstance(step.outcome, Fetched) for step in steps):
+        """What readers have left to be done."""
+        items = [step.outcome for step in steps if isinstance(step.outcome, SourceItem)]
+        if not items or self._preparing is None:
             return steps
-        if self._decoding is None:
-            self._decoding = picture_decoding(self._settings, ray.get(self._meeting.card.remote()), self._meter)
-        return self._runner.run(_decoded(steps, self._decoding))
+        ready: list[Step] = []
+        for start in range(0, len(items), PREPARED_AT_ONCE):
+            ready += self._runner.run(self._preparing.steps(items[start : start + PREPARED_AT_ONCE]))
+        left = iter(ready)
+        return [next(left) if isinstance(step.outcome, SourceItem) else step for step in steps]
 
     def _describe(self, meeting: MeetingHandle) -> None:
         """By the smaller tower, which is let go: a source of pictures alone does not need it."""
@@ -206,6 +214,18 @@ class Encode:
         return EncodingService[Any].of_tower(
             tower, max_batch_size=max_batch_size, max_queued_items=2**31, own_thread=False
         )
+
+
+def _has_words(outcome: Outcome) -> bool:
+    return (isinstance(outcome, Prepared) and outcome.words is not None) or (
+        isinstance(outcome, SourceItem) and outcome.text is not None
+    )
+
+
+def _has_picture(outcome: Outcome) -> bool:
+    return (isinstance(outcome, Prepared) and outcome.pixels is not None) or (
+        isinstance(outcome, SourceItem) and (outcome.data is not None or outcome.uri is not None)
+    )
 
 
 def load_text_tower(settings: JobSettings) -> Any:

@@ -3,20 +3,21 @@
 import io
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 
 from serve_app.core.source_items import SourceItem
-from serve_app.services.bulk import Fetched, Prepared, Unchanged
+from serve_app.services.bulk import Prepared, Unchanged
 from serve_app.services.bulk_videos import Superseded
 from serve_app.types import ItemFailure, Record
 
-Outcome: TypeAlias = Fetched | Prepared | Record | Unchanged | Superseded | ItemFailure
+Outcome: TypeAlias = SourceItem | Prepared | Record | Unchanged | Superseded | ItemFailure
 
-# Few enough that encoders begin early and commits are cut finely, enough that Ray has little to count.
-GROUP_STEPS = 32
+# Few enough that encoders begin early and commits are cut finely, enough that Ray has little to count. Pixels are large.
+GROUP_STEPS = 128
+PIXEL_GROUP_STEPS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def steps_of(items: Sequence[SourceItem], outcomes: Iterable[Outcome]) -> list[S
     return [Step(item.key, item.uri, outcome) for item, outcome in zip(items, outcomes, strict=True)]
 
 
-def pack(steps: Sequence[Step]) -> Iterator[pa.Table]:
+def pack(steps: Sequence[Step], group_steps: int = GROUP_STEPS) -> Iterator[pa.Table]:
     """Blocks of a row each, which holds a group of steps.
 
     As many blocks as the number of steps says, whatever is in them: a worker that is run again, because a node was lost with
@@ -42,8 +43,8 @@ def pack(steps: Sequence[Step]) -> Iterator[pa.Table]:
 
     Pickled: they go from a worker of this job to another of the same code, and nowhere else.
     """
-    for start in range(0, len(steps), GROUP_STEPS):
-        group, large = _pickled(list(steps[start : start + GROUP_STEPS]))
+    for start in range(0, len(steps), group_steps):
+        group, large = _pickled(list(steps[start : start + group_steps]))
         yield pa.table(
             {
                 "steps": pa.array([group], pa.large_binary()),
@@ -62,8 +63,8 @@ class _Pickler(pickle.Pickler):
     """Leaves pictures out, as it does with arrays by itself: copied as they are, they cost a third of what pickling them does."""
 
     def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, Fetched) and value.data is not None:
-            return Fetched, (value.plan, pickle.PickleBuffer(value.data), value.picture_sha256)
+        if isinstance(value, SourceItem) and value.data is not None:
+            return _with_data, (replace(value, data=None), pickle.PickleBuffer(value.data))
         return NotImplemented
 
 
@@ -73,6 +74,10 @@ def _pickled(steps: list[Step]) -> tuple[bytes, list[pickle.PickleBuffer]]:
     return file.getvalue(), large
 
 
-def groups_for(steps: int) -> int:
+def _with_data(item: SourceItem, data: bytes) -> SourceItem:
+    return replace(item, data=data)
+
+
+def groups_for(steps: int, group_steps: int = GROUP_STEPS) -> int:
     """How many groups make so many steps, at least one."""
-    return -(-steps // GROUP_STEPS)
+    return -(-steps // group_steps)

@@ -89,10 +89,12 @@ class Watcher:
 
     def _state(self) -> JobState:
         figures: Figures = ray.get(self._progress.figures.remote())
+        resources = self._resources
+        preparing = resources.encoders if resources.encoders_prepare else resources.preparers
         workers = {
-            "encode": self._resources.encoders,
-            "decode": self._resources.encoders if self._resources.encoders_decode else self._resources.preparers,
-            "write": self._resources.writers,
+            **dict.fromkeys(("fetch", "compare", "decode"), preparing),
+            "encode": resources.encoders,
+            "write": resources.writers,
         }
         first, last = figures.encoding_since, figures.last_commit_at
         now = time.time()
@@ -110,7 +112,7 @@ class Watcher:
             running_s=max(0.0, (last if self._upkeep_since and last else now) - first) if first else 0.0,
             upkeep_s=upkeep,
             stages={
-                name: StageFigures(items, size, seconds, workers.get(name, self._resources.preparers))
+                name: StageFigures(items, size, seconds, workers.get(name, resources.preparers))
                 for name, (items, size, seconds) in figures.stages.items()
             },
         )

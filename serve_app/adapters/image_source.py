@@ -12,7 +12,7 @@ import re
 import socket
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import IO, Protocol, TypeAlias
@@ -42,9 +42,9 @@ WEB_SCHEMES = frozenset({"http", "https"})
 DEFAULT_PORTS = {"http": 80, "https": 443}
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 MAX_REDIRECTS = 3
-# Of what is fetched together. A thread reads many files in a row: to change threads for each costs more than most files do.
+# Of what is fetched together. One thread reads local files: to change threads for each costs more than most files do.
 MAX_FETCHES = 16
-FILE_READERS = 4
+FILES_AHEAD = 64
 MAX_URI_CHARACTERS = 4096
 CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 
@@ -56,6 +56,11 @@ class Address:
     scheme: str
     host: str  # host:port, bucket, or empty for files
     segments: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """Of a file."""
+        return "/" + "/".join(self.segments)
 
     def is_under(self, root: "Address") -> bool:
         return (self.scheme, self.host) == (root.scheme, root.host) and (
@@ -105,7 +110,7 @@ class UriImageSource:
         try:
             async with asyncio.timeout(self._timeout_s):
                 if address.scheme == "file":
-                    return await asyncio.to_thread(self._read_file, "/" + "/".join(address.segments))
+                    return await asyncio.to_thread(self._read_file, address.path)
                 self._check(address)
                 if address.scheme in OBJECT_SCHEMES:
                     return await self._read_object(uri, self._max_bytes)
@@ -115,44 +120,58 @@ class UriImageSource:
 
     async def fetch_all(self, uris: Sequence[str]) -> list[bytes | ItemFailure]:
         """What `fetch` gives for each, or its failure."""
-        files = [at for at, uri in enumerate(uris) if uri.lower().startswith("file:")]
-        others = sorted(set(range(len(uris))) - set(files))
-        lanes = [lane for lane in (files[first::FILE_READERS] for first in range(FILE_READERS)) if lane]
+        local = [uri.lower().startswith("file:") for uri in uris]
+        read, fetched = await asyncio.gather(
+            self._read_files([uri for uri, here in zip(uris, local, strict=True) if here]),
+            self._fetch_side_by_side([uri for uri, here in zip(uris, local, strict=True) if not here]),
+        )
+        from_here, from_elsewhere = iter(read), iter(fetched)
+        return [next(from_here) if here else next(from_elsewhere) for here in local]
+
+    async def _fetch_side_by_side(self, uris: Sequence[str]) -> list[bytes | ItemFailure]:
         fetches = asyncio.Semaphore(MAX_FETCHES)
 
-        async def fetched(at: int) -> bytes | ItemFailure:
+        async def fetched(uri: str) -> bytes | ItemFailure:
             async with fetches:
                 try:
-                    return await self.fetch(uris[at])
+                    return await self.fetch(uri)
                 except CrossmodalError as error:
                     return failure_of(error)
 
-        read = asyncio.gather(*(self._read_lane([uris[at] for at in lane]) for lane in lanes))
-        found = dict(zip(others, await asyncio.gather(*map(fetched, others)), strict=True))
-        for lane, results in zip(lanes, await read, strict=True):
-            found |= zip(lane, results, strict=True)
-        return [found[at] for at in range(len(uris))]
+        return await asyncio.gather(*map(fetched, uris))
 
-    async def _read_lane(self, uris: Sequence[str]) -> list[bytes | ItemFailure]:
-        """Local files, one after the other."""
+    async def _read_files(self, uris: Sequence[str]) -> list[bytes | ItemFailure]:
+        results: list[bytes | ItemFailure] = []
+        for start in range(0, len(uris), FILES_AHEAD):
+            some = uris[start : start + FILES_AHEAD]
+            limit_s = self._timeout_s * len(some)
+            try:
+                async with asyncio.timeout(limit_s):
+                    results += await asyncio.to_thread(self._read_together, some)
+            except TimeoutError:
+                stuck = StorageUnavailable(f"{len(some)} files were not read within {limit_s:g} seconds")
+                results += [failure_of(stuck)] * len(some)
+        return results
 
-        def read() -> list[bytes | ItemFailure]:
-            results: list[bytes | ItemFailure] = []
+    def _read_together(self, uris: Sequence[str]) -> list[bytes | ItemFailure]:
+        """One after the other, while the system reads ahead in all of them."""
+        results: list[bytes | ItemFailure] = []
+        with ExitStack() as opened:
+            files: list[IO[bytes] | ItemFailure] = []
             for uri in uris:
                 try:
-                    results.append(self._read_file("/" + "/".join(parse(uri).segments)))
+                    file = opened.enter_context(self._open_checked(parse(uri).path))
+                    if hasattr(os, "posix_fadvise"):
+                        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+                    files.append(file)
+                except CrossmodalError as error:
+                    files.append(failure_of(error))
+            for each in files:
+                try:
+                    results.append(each if isinstance(each, ItemFailure) else self._whole(each))
                 except CrossmodalError as error:
                     results.append(failure_of(error))
-            return results
-
-        try:
-            async with asyncio.timeout(self._timeout_s * len(uris)):
-                return await asyncio.to_thread(read)
-        except TimeoutError:
-            stuck = StorageUnavailable(
-                f"{len(uris)} files were not read within {self._timeout_s * len(uris):g} seconds"
-            )
-            return [failure_of(stuck)] * len(uris)
+        return results
 
     @asynccontextmanager
     async def open_file(self, uri: str, max_bytes: int) -> AsyncIterator[IO[bytes]]:
@@ -162,7 +181,7 @@ class UriImageSource:
         """
         address = parse(uri)
         if address.scheme == "file":
-            with await asyncio.to_thread(self._open_checked, "/" + "/".join(address.segments)) as file:
+            with await asyncio.to_thread(self._open_checked, address.path) as file:
                 yield file
             return
         self._check(address)
@@ -184,7 +203,7 @@ class UriImageSource:
         """Up to `length` bytes of a local file or an object. Raises InvalidRange beyond its end, and as `open_file` does."""
         address = parse(uri)
         if address.scheme == "file":
-            data, total = await asyncio.to_thread(self._read_file_part, "/" + "/".join(address.segments), start, length)
+            data, total = await asyncio.to_thread(self._read_file_part, address.path, start, length)
         else:
             self._check(address)
             if self._objects is None or address.scheme not in OBJECT_SCHEMES:
@@ -210,11 +229,14 @@ class UriImageSource:
 
     def _read_file(self, path: str) -> bytes:
         with self._open_checked(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            self._check_size(size, self._max_bytes)
-            data = file.read(size + 1)
-            if len(data) > size:  # it grows, or does not tell its size; to ask for so much of every file is slow
-                data += file.read(self._max_bytes)
+            return self._whole(file)
+
+    def _whole(self, file: IO[bytes]) -> bytes:
+        size = os.fstat(file.fileno()).st_size
+        self._check_size(size, self._max_bytes)
+        data = file.read(size + 1)
+        if len(data) > size:  # it grows, or does not tell its size; to ask for so much of every file is slow
+            data += file.read(self._max_bytes)
         self._check_size(len(data), self._max_bytes)
         return data
 
@@ -351,7 +373,7 @@ def _root(root: str) -> Address:
     except UriNotAllowed as error:
         raise InvalidConfig(f"{root!r} cannot be an allowed root: {error.message}") from error
     if address.scheme == "file":
-        return Address("file", "", _segments(os.path.realpath("/" + "/".join(address.segments))))
+        return Address("file", "", _segments(os.path.realpath(address.path)))
     return address
 
 
@@ -360,7 +382,11 @@ def _segments(path: str) -> tuple[str, ...]:
 
 
 def _has_surrogates(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _redirected(uri: str, location: str) -> str:

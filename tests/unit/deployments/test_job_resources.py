@@ -33,11 +33,11 @@ def test_every_gpu_gets_one_encoder_on_the_part_that_is_free() -> None:
     assert plan_resources(cpus=32, gpus=4, free_cpus=30, free_gpus=4, share=0.5).encoder_gpus == 0.5
 
 
-def test_encoders_decode_where_each_has_one_thread_of_a_cpu() -> None:
+def test_encoders_prepare_where_each_has_one_thread_of_a_cpu() -> None:
     few = plan_resources(cpus=2, gpus=0, free_cpus=2, free_gpus=0, share=1)
     many = plan_resources(cpus=16, gpus=0, free_cpus=16, free_gpus=0, share=1)
     with_gpu = plan_resources(cpus=2, gpus=1, free_cpus=2, free_gpus=1, share=1)
-    assert (few.encoders_decode, many.encoders_decode, with_gpu.encoders_decode) == (True, False, False)
+    assert (few.encoders_prepare, many.encoders_prepare, with_gpu.encoders_prepare) == (True, False, False)
 
 
 def test_the_user_has_the_last_word() -> None:
