@@ -21,10 +21,14 @@ MeetingHandle: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a reader has to know. `done`: the hashes of keys that need no more work, shared by the readers of a machine."""
+    """What a reader has to know. `done`: the hashes of keys that need no more work, shared by the readers of a machine.
+
+    `into_empty`: the table had no row at that time.
+    """
 
     card: EncoderCard
     done: "ray.ObjectRef[Hashes]"
+    into_empty: bool
 
 
 class Meeting:
@@ -46,9 +50,9 @@ class Meeting:
     async def card(self) -> EncoderCard:
         return await asyncio.shield(self._card)
 
-    async def open(self) -> None:
+    async def open(self, into_empty: bool) -> None:
         """The table is ready for the encoder."""
-        self._opened.set_result(Opening(self._card.result(), self._done))
+        self._opened.set_result(Opening(self._card.result(), self._done, into_empty))
 
     async def opening(self) -> Opening:
         return await asyncio.shield(self._opened)

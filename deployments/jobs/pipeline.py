@@ -165,8 +165,8 @@ def _open_table(settings: JobSettings, meeting: MeetingHandle) -> None:
     try:
         card: EncoderCard = ray.get(meeting.card.remote())
         service = indexing_service(settings.open_table(), config.table, config.search)
-        asyncio.run(service.prepare_table(card))
-        ray.get(meeting.open.remote())
+        info = asyncio.run(service.prepare_table(card))
+        ray.get(meeting.open.remote(into_empty=not any(info.counts.values())))
     except CrossmodalError as error:
         # The readers hear it, and the pipeline ends with it.
         meeting.fail.remote(error)

@@ -3,20 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from deployments.jobs.meeting import Opening
 from deployments.jobs.settings import JobSettings
 from deployments.jobs.steps import Step, steps_of
 from deployments.jobs.tools import document_preparation, picture_decoding, picture_tools
 from serve_app.core.source_items import SourceItem
 from serve_app.services.bulk import Fetched, Observe, timed
-from serve_app.types import EncoderCard, ItemFailure
+from serve_app.types import ItemFailure
 
 
 class Preparing:
     """Fetch, compare with the table, decode."""
 
-    def __init__(self, settings: JobSettings, card: EncoderCard, observe: Observe) -> None:
-        self._documents = document_preparation(settings, observe)
-        self._decoding = picture_decoding(settings, card, observe)
+    def __init__(self, settings: JobSettings, opening: Opening, observe: Observe) -> None:
+        self._documents = document_preparation(settings, observe, into_empty=opening.into_empty)
+        self._decoding = picture_decoding(settings, opening.card, observe)
 
     async def steps(self, items: Sequence[SourceItem]) -> list[Step]:
         """What each item became."""

@@ -159,7 +159,7 @@ class _Reindexing:
         config = self._settings.config
         upkeep = indexing_service(self._new, config.table, config.search)
         self._runner.run(upkeep.prepare_table(self._card))
-        ray.get(self._meeting.open.remote())
+        ray.get(self._meeting.open.remote(into_empty=False))
         self._rows = TableRows(self._settings, report.old)
         self._small_rounds().begin.remote(self._rows, self._settings)
         self._catch_up(report, FOR_THE_HOLD)

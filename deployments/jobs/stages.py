@@ -43,8 +43,6 @@ def list_parts(_: pa.Table, source: Parts) -> Iterator[pa.Table]:
     """The parts of a source, each a block of its own, so that the first is read while the others are listed."""
     for part in source.parts():
         yield pa.table({"part": pa.array([pickle.dumps(part)], pa.binary())})
-    # Workers are used again, and the next to be wanted writes: what it needs is imported while the encoders load their models.
-    import serve_app.adapters.lance_table  # noqa: F401
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ class Prepare:
             self._opened = _Opened(
                 Handing(self._settings, self._meter)
                 if self._settings.resources.encoders_prepare
-                else Preparing(self._settings, opening.card, self._meter),
+                else Preparing(self._settings, opening, self._meter),
                 video_preparation(self._settings, opening.card, self._meter),
                 ray.get(opening.done),
             )
@@ -128,8 +126,10 @@ class Encode:
     def __init__(self, settings: JobSettings, meeting: MeetingHandle, progress: ProgressHandle) -> None:
         begin_work(settings.resources)
         self._settings = settings
+        self._meeting = meeting
         self._meter = Meter(progress)
         self._runner = Loop()
+        self._preparing: Preparing | None = None
         self._texts: EncodingService[str] | None = None
         self._pictures: EncodingService[Pixels] | None = None
         self._service = BulkEncoding(
@@ -140,11 +140,6 @@ class Encode:
 
         if not ray.get(meeting.is_described.remote()):
             self._describe(meeting)
-        self._preparing = (
-            Preparing(settings, ray.get(meeting.card.remote()), self._meter)
-            if settings.resources.encoders_prepare
-            else None
-        )
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         steps = unpack(rows)
@@ -170,8 +165,10 @@ class Encode:
     def _ready(self, steps: list[Step]) -> list[Step]:
         """What readers have left to be done."""
         items = [step.outcome for step in steps if isinstance(step.outcome, SourceItem)]
-        if not items or self._preparing is None:
+        if not items:
             return steps
+        if self._preparing is None:
+            self._preparing = Preparing(self._settings, ray.get(self._meeting.opening.remote()), self._meter)
         ready: list[Step] = []
         for start in range(0, len(items), PREPARED_AT_ONCE):
             ready += self._runner.run(self._preparing.steps(items[start : start + PREPARED_AT_ONCE]))

@@ -19,13 +19,13 @@ def picture_tools(settings: JobSettings) -> tuple[ObstoreObjectStore, UriImageSo
     return store, source, picture_decoder(config.pictures)
 
 
-def document_preparation(settings: JobSettings, observe: Observe) -> BulkPreparation:
-    """Of texts and pictures."""
+def document_preparation(settings: JobSettings, observe: Observe, *, into_empty: bool) -> BulkPreparation:
+    """Of texts and pictures. `into_empty`: the table had no row when the job began, so there is nothing to compare with."""
     _, source, _ = picture_tools(settings)
     config = settings.config
     return BulkPreparation(
         source,
-        settings.open_table(),
+        None if into_empty else settings.open_table(),
         declared=declared_fields(config.table),
         max_characters=config.text.max_characters,
         max_bytes=config.pictures.max_bytes,

@@ -156,11 +156,12 @@ class UriImageSource:
     def _read_together(self, uris: Sequence[str]) -> list[bytes | ItemFailure]:
         """One after the other, while the system reads ahead in all of them."""
         results: list[bytes | ItemFailure] = []
+        folders: dict[str, str] = {}
         with ExitStack() as opened:
             files: list[IO[bytes] | ItemFailure] = []
             for uri in uris:
                 try:
-                    file = opened.enter_context(self._open_checked(parse(uri).path))
+                    file = opened.enter_context(self._open_checked(parse(uri).path, folders))
                     if hasattr(os, "posix_fadvise"):
                         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
                     files.append(file)
@@ -245,9 +246,12 @@ class UriImageSource:
             file.seek(start)
             return file.read(length), os.fstat(file.fileno()).st_size
 
-    def _open_checked(self, path: str) -> IO[bytes]:
-        """A file under an allowed root, and no other. Raises UriNotAllowed, PictureNotFound."""
-        real = os.path.realpath(path)
+    def _open_checked(self, path: str, folders: dict[str, str] | None = None) -> IO[bytes]:
+        """A file under an allowed root, and no other. `folders`: the real paths of folders that have just been looked up.
+
+        Raises UriNotAllowed, PictureNotFound.
+        """
+        real = _real_path(path, {} if folders is None else folders)
         self._check(Address("file", "", _segments(real)))
         try:
             # The checked file itself, no link put in its place meanwhile; and never waiting for a named pipe.
@@ -375,6 +379,14 @@ def _root(root: str) -> Address:
     if address.scheme == "file":
         return Address("file", "", _segments(os.path.realpath(address.path)))
     return address
+
+
+def _real_path(path: str, folders: dict[str, str]) -> str:
+    folder, name = os.path.split(path)
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    place = os.path.join(folders[folder], name)
+    return os.path.realpath(place) if os.path.islink(place) else place
 
 
 def _segments(path: str) -> tuple[str, ...]:

@@ -69,13 +69,14 @@ class Unchanged:
 class BulkPreparation:
     """Fetch, and leave out what is unchanged. One bad item fails alone.
 
-    `copies`: pictures are kept in the object store even where they have a URI. `declared`: the fields of the table.
+    `table`: what there is already; None where nothing is. `copies`: pictures are kept in the object store even where they have a
+    URI. `declared`: the fields of the table.
     """
 
     def __init__(
         self,
         source: ImageSource,
-        table: DocumentTable,
+        table: DocumentTable | None,
         *,
         declared: Mapping[str, FieldSpec],
         max_characters: int,
@@ -143,7 +144,9 @@ class BulkPreparation:
         )
 
     async def _known(self, ids: Sequence[str]) -> dict[str, StoredDocument]:
-        return {row.document.id: row for row in await self._table.get(ids) if row is not None} if ids else {}
+        if self._table is None or not ids:
+            return {}
+        return {row.document.id: row for row in await self._table.get(ids) if row is not None}
 
 
 class BulkDecoding:
