@@ -132,7 +132,10 @@ def _start(client: JobSubmissionClient, attempt: Attempt, number: int) -> str:
             if NO_AGENT not in str(error):
                 raise InvalidRequest(f"the cluster did not take the job: {str(error).splitlines()[0][:300]}") from error
             if time.monotonic() > deadline:
-                raise ClusterUnavailable("the cluster has no agent yet that takes jobs") from error
+                raise ClusterUnavailable(
+                    "the cluster has no agent that takes jobs: its head did not get the agent's port, which another Ray on that "
+                    "machine may hold (ray start --dashboard-agent-listen-port)"
+                ) from error
         time.sleep(AGAIN_S)
 
 

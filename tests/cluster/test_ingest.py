@@ -16,6 +16,7 @@ import pytest
 import ray
 import yaml
 from PIL import Image
+from ray.cluster_utils import Cluster
 
 from deployments.jobs.imports import take_in
 from deployments.jobs.ingest import configuration
@@ -76,21 +77,20 @@ def dashboard() -> Iterator[str]:
     port = free_port()
     # Paths of its sockets have to be short.
     with tempfile.TemporaryDirectory(prefix="cm-", ignore_cleanup_errors=True) as short:
-        context = ray.init(
-            address="local",
-            num_cpus=2,
-            include_dashboard=True,
-            dashboard_port=port,
-            log_to_driver=False,
-            logging_level="WARNING",
-            _temp_dir=short,
+        # There may be other clusters on this machine: with the usual port, only one of them has an agent that takes jobs.
+        node = {"num_cpus": 2, "include_dashboard": True, "dashboard_port": port, "temp_dir": short}
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args={**node, "dashboard_agent_listen_port": free_port(), "gcs_server_port": 0},
         )
-        # As `ray start` does: there may be other clusters on this machine, and a job is to find this one.
-        (Path(short) / "ray_current_cluster").write_text(context.address_info["gcs_address"], encoding="utf-8")
+        # As `ray start` does: a job is to find this one.
+        (Path(short) / "ray_current_cluster").write_text(cluster.address, encoding="utf-8")
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="WARNING", _temp_dir=short)
         try:
             yield f"http://127.0.0.1:{port}"
         finally:
             ray.shutdown()
+            cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
