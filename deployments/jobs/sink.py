@@ -18,7 +18,7 @@ from ray.data._internal.execution.interfaces import TaskContext
 from deployments.jobs.ledger import STORED_ENCODED, STORED_KNOWN, UNCHANGED, Ledger
 from deployments.jobs.progress import Meter, ProgressHandle
 from deployments.jobs.settings import JobSettings
-from deployments.jobs.steps import Step, groups_for, unpack
+from deployments.jobs.steps import Step, groups_for, unpack, written_group_steps
 from deployments.jobs.workers import Loop, begin_work
 from serve_app.adapters.lance_table import LanceTable
 from serve_app.core.videos import frames_of_others
@@ -44,7 +44,8 @@ class TableSink(Datasink[None]):
 
     @property
     def min_rows_per_write(self) -> int:
-        return groups_for(self._settings.commit_rows)
+        rows = self._settings.commit_rows
+        return groups_for(rows, written_group_steps(rows))
 
     def write(self, blocks: Iterable[pa.Table], ctx: TaskContext) -> None:  # noqa: ARG002 - Ray's signature
         """Commit, note, count. Raises JobFailed when more items have failed than the job may leave out."""

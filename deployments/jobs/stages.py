@@ -19,7 +19,7 @@ from deployments.jobs.preparing import Handing, Preparing
 from deployments.jobs.progress import Meter, ProgressHandle
 from deployments.jobs.resources import JobResources
 from deployments.jobs.settings import JobSettings, Parts, Source
-from deployments.jobs.steps import GROUP_STEPS, PIXEL_GROUP_STEPS, Outcome, Step, pack, unpack
+from deployments.jobs.steps import GROUP_STEPS, PIXEL_GROUP_STEPS, Outcome, Step, pack, unpack, written_group_steps
 from deployments.jobs.tools import video_preparation
 from deployments.jobs.workers import Loop, begin_work
 from serve_app.core.source_items import SourceItem, rows_to_items
@@ -159,7 +159,8 @@ class Encode:
             [
                 Step(step.key, step.uri, next(outcomes), encoded=True) if isinstance(step.outcome, Prepared) else step
                 for step in steps
-            ]
+            ],
+            written_group_steps(self._settings.commit_rows),
         )
 
     def _ready(self, steps: list[Step]) -> list[Step]:

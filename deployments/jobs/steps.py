@@ -78,6 +78,11 @@ def _with_data(item: SourceItem, data: bytes) -> SourceItem:
     return replace(item, data=data)
 
 
+def written_group_steps(commit_rows: int) -> int:
+    """How many steps come in a block of what is written: no more than a commit is to have."""
+    return min(GROUP_STEPS, commit_rows)
+
+
 def groups_for(steps: int, group_steps: int = GROUP_STEPS) -> int:
     """How many groups make so many steps, at least one."""
     return -(-steps // group_steps)

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pyarrow as pa
 
-from deployments.jobs.steps import GROUP_STEPS, PIXEL_GROUP_STEPS, Step, groups_for, pack, unpack
+from deployments.jobs.steps import GROUP_STEPS, PIXEL_GROUP_STEPS, Step, groups_for, pack, unpack, written_group_steps
 from serve_app.core.planning import DocumentPlan
 from serve_app.core.source_items import SourceItem
 from serve_app.services.bulk import Prepared, Unchanged
@@ -59,4 +59,5 @@ def test_a_block_is_not_cut_by_ray_whatever_its_size() -> None:
 
 
 def test_groups_are_counted_so_that_a_commit_is_never_of_none() -> None:
+    assert [groups_for(rows, written_group_steps(rows)) for rows in (1, 32, 1024)] == [1, 1, 1024 // GROUP_STEPS]
     assert [groups_for(rows) for rows in (1, GROUP_STEPS, GROUP_STEPS + 1, 1024)] == [1, 1, 2, 1024 // GROUP_STEPS]
