@@ -207,7 +207,8 @@ def _resources(order: JobOrder) -> JobResources:
     )
     if order.share < 1:
         os.nice(resources.niceness)
-    return resources
+    # Only a source of items can leave it to them; what reads rows of a table prepares them itself.
+    return replace(resources, encoders_prepare=resources.encoders_prepare and order.kind == "ingest")
 
 
 def beginning(order: JobOrder, before: JobState | None, done: Done) -> JobState:

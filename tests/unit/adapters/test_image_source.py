@@ -13,6 +13,7 @@ import pytest
 
 from serve_app.adapters.image_source import UriImageSource, is_public
 from serve_app.errors import InvalidConfig, PictureNotFound, PictureTooLarge, StorageUnavailable, UriNotAllowed
+from serve_app.types import ItemFailure
 
 DATA = b"the bytes of a picture"
 
@@ -126,6 +127,51 @@ async def test_a_large_file_is_refused(folders: Path) -> None:
 def test_a_root_that_is_no_address_is_an_error_of_the_configuration() -> None:
     with pytest.raises(InvalidConfig, match="gopher"):
         source("gopher://host/")
+
+
+async def test_many_are_read_in_order_and_what_cannot_be_read_fails_alone(folders: Path) -> None:
+    async def read_object(uri: str, max_bytes: int) -> bytes:
+        return uri.encode()
+
+    pics = f"file://{folders}/pics"
+    for number in range(150):
+        (folders / f"pics/{number}.png").write_bytes(b"%d" % number)
+    asked = [f"{pics}/{number}.png" for number in range(150)]
+    bad = {
+        3: (f"{pics}/outside.png", UriNotAllowed),
+        70: (f"{pics}/elsewhere/b.png", UriNotAllowed),
+        71: (f"{pics}/gone.png", PictureNotFound),
+        90: (f"{pics}/large.png", PictureTooLarge),
+        91: ("s3://another/a.png", UriNotAllowed),
+        149: ("file://host/a.png", UriNotAllowed),
+    }
+    expected: list[bytes | str] = [b"%d" % number for number in range(150)]
+    for at, (uri, error) in bad.items():
+        asked[at], expected[at] = uri, error.code
+    asked[100], expected[100] = "s3://bucket/a.png", b"s3://bucket/a.png"
+    asked[101], expected[101] = f"{pics}/inside.png", DATA
+    found = await source(pics, "s3://bucket", read_object=read_object).fetch_all(asked)
+    assert [each.code if isinstance(each, ItemFailure) else each for each in found] == expected
+    assert await source(pics).fetch_all([]) == []
+
+
+async def test_files_that_are_not_read_in_time_are_failures(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures, uri = source(f"file://{folders}/pics", timeout_s=0.05), f"file://{folders}/pics/a.png"
+    go_on = threading.Event()
+    monkeypatch.setattr(pictures, "_whole", lambda _: go_on.wait(10))
+    found = await pictures.fetch_all([uri, uri])
+    go_on.set()
+    assert [each.code for each in found if isinstance(each, ItemFailure)] == [StorageUnavailable.code] * 2
+
+
+async def test_a_file_that_does_not_tell_its_size_is_read_whole_and_bounded(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures, told = source(f"file://{folders}/pics"), os.fstat
+    monkeypatch.setattr(os, "fstat", lambda handle: os.stat_result((*told(handle)[:6], 0, *told(handle)[7:])))
+    assert await pictures.fetch(f"file://{folders}/pics/a.png") == DATA
+    with pytest.raises(PictureTooLarge):
+        await pictures.fetch(f"file://{folders}/pics/large.png")
 
 
 # --- object storage ---------------------------------------------------------------------------------------------------

@@ -46,12 +46,12 @@ class Files:
 class Job:
     """The three steps, and the table and the store that they are about."""
 
-    def __init__(self, *, copies: bool = False) -> None:
+    def __init__(self, *, copies: bool = False, compares: bool = True) -> None:
         self.table, self.store = MemoryTable(), MemoryObjectStore()
         self.seen: list[str] = []
         self.preparation = BulkPreparation(
             Files(),
-            self.table,
+            self.table if compares else None,
             declared={},
             max_characters=1000,
             max_bytes=MAX_BYTES,
@@ -124,3 +124,11 @@ async def test_what_the_table_has_is_neither_decoded_nor_encoded() -> None:
     job.seen.clear()
     assert await job.run(*items) == [Unchanged("boat"), Unchanged("text")]
     assert "decode" not in job.seen
+
+
+async def test_into_an_empty_table_nothing_is_compared() -> None:
+    job = Job(compares=False)
+    await job.table.create(CARD)
+    rows = [each for each in await job.run(item("text", text="a boat")) if isinstance(each, Record)]
+    await commit(job.table, rows, 0)
+    assert [each.id for each in await job.run(item("text", text="a boat")) if isinstance(each, Record)] == ["text"]
