@@ -45,6 +45,11 @@ class Handing:
         return steps_of(items, [_with(item, next(pictures)) if _is_elsewhere(item) else item for item in items])
 
 
+def picture_travels(item: SourceItem) -> bool:
+    """Whether `Handing` hands it on with its picture."""
+    return item.data is not None or _is_elsewhere(item)
+
+
 def _is_elsewhere(item: SourceItem) -> bool:
     return item.data is None and item.uri is not None and not item.uri.lower().startswith("file:")
 

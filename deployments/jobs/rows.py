@@ -23,7 +23,7 @@ from deployments.jobs.resources import JobResources
 from deployments.jobs.settings import JobSettings
 from deployments.jobs.sink import TableSink
 from deployments.jobs.stages import PREPARED_AT_ONCE, Encode
-from deployments.jobs.steps import PIXEL_GROUP_STEPS, Step, pack
+from deployments.jobs.steps import PICTURE_GROUP_STEPS, Step, pack
 from deployments.jobs.tools import picture_tools
 from deployments.jobs.workers import Loop, begin_work
 from deployments.writing import open_for_writing
@@ -81,7 +81,7 @@ class ReadRows:
     @staticmethod
     def group_steps(_: JobResources) -> int:
         """How many steps come in a block."""
-        return PIXEL_GROUP_STEPS
+        return PICTURE_GROUP_STEPS
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class ReadRows:
             self._meter("read", len(documents), 0, time.perf_counter() - began)
             outcomes = self._runner.run(self._service.prepare(documents))
             steps = zip(documents, outcomes, strict=True)
-            yield from pack([Step(each.id, each.uri, outcome) for each, outcome in steps], PIXEL_GROUP_STEPS)
+            yield from pack([Step(each.id, each.uri, outcome) for each, outcome in steps], PICTURE_GROUP_STEPS)
             self._meter.flush()
             began = time.perf_counter()
 

@@ -15,11 +15,11 @@ import ray
 from deployments.checkpoints import tower_arguments
 from deployments.jobs.ledger import Hashes, hashes_of, is_among
 from deployments.jobs.meeting import MeetingHandle, Opening
-from deployments.jobs.preparing import Handing, Preparing
+from deployments.jobs.preparing import Handing, Preparing, picture_travels
 from deployments.jobs.progress import Meter, ProgressHandle
 from deployments.jobs.resources import JobResources
 from deployments.jobs.settings import JobSettings, Parts, Source
-from deployments.jobs.steps import GROUP_STEPS, PIXEL_GROUP_STEPS, Outcome, Step, pack, unpack, written_group_steps
+from deployments.jobs.steps import GROUP_STEPS, PICTURE_GROUP_STEPS, Outcome, Step, pack, unpack, written_group_steps
 from deployments.jobs.tools import video_preparation
 from deployments.jobs.workers import Loop, begin_work
 from serve_app.core.source_items import SourceItem, rows_to_items
@@ -59,8 +59,8 @@ class Prepare:
 
     @staticmethod
     def group_steps(resources: JobResources) -> int:
-        """How many steps come in a block."""
-        return GROUP_STEPS if resources.encoders_prepare else PIXEL_GROUP_STEPS
+        """How many steps come in a block, where no pictures are in it."""
+        return GROUP_STEPS if resources.encoders_prepare else PICTURE_GROUP_STEPS
 
     def __init__(self, source: Source, settings: JobSettings, meeting: MeetingHandle, progress: ProgressHandle) -> None:
         begin_work(settings.resources)
@@ -91,11 +91,14 @@ class Prepare:
     def _prepared(self, opened: "_Opened", items: Sequence[SourceItem]) -> Iterator[pa.Table]:
         videos = [item for item in items if _is_video(item)]
         others = [item for item in items if not _is_video(item)] if videos else items
-        yield from pack(self._runner.run(opened.documents.steps(others)), self.group_steps(self._settings.resources))
+        # By what the source says, and not by what came of it: a worker that is run again has to cut as it did before.
+        small = self._settings.resources.encoders_prepare and not any(map(picture_travels, others))
+        steps = self._runner.run(opened.documents.steps(others))
+        yield from pack(steps, GROUP_STEPS if small else PICTURE_GROUP_STEPS)
         for video in videos:
             portions = opened.videos.prepare(video)
             while portion := self._runner.run(anext(portions, None)):
-                yield from pack([Step(key, video.uri, outcome) for key, outcome in portion], PIXEL_GROUP_STEPS)
+                yield from pack([Step(key, video.uri, outcome) for key, outcome in portion], PICTURE_GROUP_STEPS)
 
     def _part(self, part: Any) -> Iterator[pa.Table]:
         opened = self._open()

@@ -15,9 +15,10 @@ from serve_app.types import ItemFailure, Record
 
 Outcome: TypeAlias = SourceItem | Prepared | Record | Unchanged | Superseded | ItemFailure
 
-# Few enough that encoders begin early and commits are cut finely, enough that Ray has little to count. Pixels are large.
+# Few enough that encoders begin early and commits are cut finely, enough that Ray has little to count. Fewer where pictures, or
+# their pixels, are in them.
 GROUP_STEPS = 128
-PIXEL_GROUP_STEPS = 32
+PICTURE_GROUP_STEPS = 32
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pyarrow as pa
 
-from deployments.jobs.steps import GROUP_STEPS, PIXEL_GROUP_STEPS, Step, groups_for, pack, unpack, written_group_steps
+from deployments.jobs.steps import GROUP_STEPS, PICTURE_GROUP_STEPS, Step, groups_for, pack, unpack, written_group_steps
 from serve_app.core.planning import DocumentPlan
 from serve_app.core.source_items import SourceItem
 from serve_app.services.bulk import Prepared, Unchanged
@@ -51,7 +51,7 @@ def test_a_block_is_not_cut_by_ray_whatever_its_size() -> None:
     from ray.data._internal.output_buffer import BlockOutputBuffer, OutputBlockSizeOption
 
     buffer, blocks = BlockOutputBuffer(OutputBlockSizeOption(target_max_block_size=1)), []
-    for block in pack(steps(70, size=100_000), PIXEL_GROUP_STEPS):
+    for block in pack(steps(70, size=100_000), PICTURE_GROUP_STEPS):
         buffer.add_batch(block)
         blocks += list(buffer.iter_ready_blocks())
     assert [len(unpack(block)) for block in blocks] == [32, 32, 6]
