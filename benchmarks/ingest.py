@@ -8,6 +8,10 @@ Decode + encode alone: a process a core, each with one thread of torch, reads it
 it in the same batches with the same code, and does nothing else: no Ray, no table, no hashes, no ids. It is measured before and
 after the job, on a part of the files; both begin to count when models are loaded.
 
+PYTHON is that of an environment of its own:
+
+    uv venv peer; uv pip install --python peer --constraints benchmarks/clip-retrieval-constraints.txt clip-retrieval setuptools
+
 `steady` is the job from the first batch encoded to the last commit, beside that; `whole` is the whole command, Ray's start and
 the import of torch in every process included, which says little of large jobs and much of small ones.
 """

@@ -42,7 +42,8 @@ WEB_SCHEMES = frozenset({"http", "https"})
 DEFAULT_PORTS = {"http": 80, "https": 443}
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 MAX_REDIRECTS = 3
-# Of what is fetched together. One thread reads local files: to change threads for each costs more than most files do.
+# Of what is fetched together, so much at once. Local files are opened so many at a time and read by one thread: to change threads
+# for each costs more than most files do.
 MAX_FETCHES = 16
 FILES_AHEAD = 64
 MAX_URI_CHARACTERS = 4096
@@ -235,9 +236,12 @@ class UriImageSource:
     def _whole(self, file: IO[bytes]) -> bytes:
         size = os.fstat(file.fileno()).st_size
         self._check_size(size, self._max_bytes)
-        data = file.read(size + 1)
-        if len(data) > size:  # it grows, or does not tell its size; to ask for so much of every file is slow
-            data += file.read(self._max_bytes)
+        try:
+            data = file.read(size + 1)
+            if len(data) > size:  # it grows, or does not tell its size; to ask for so much of every file is slow
+                data += file.read(self._max_bytes)
+        except OSError as error:
+            raise StorageUnavailable("the file of the picture cannot be read just now") from error
         self._check_size(len(data), self._max_bytes)
         return data
 

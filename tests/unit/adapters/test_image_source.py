@@ -1,6 +1,8 @@
 """Pictures are read under the allowed roots and nowhere else, whatever the address tries."""
 
 import asyncio
+import errno
+import io
 import os
 import threading
 import time
@@ -162,6 +164,23 @@ async def test_files_that_are_not_read_in_time_are_failures(folders: Path, monke
     found = await pictures.fetch_all([uri, uri])
     go_on.set()
     assert [each.code for each in found if isinstance(each, ItemFailure)] == [StorageUnavailable.code] * 2
+
+
+async def test_a_disk_that_fails_is_a_failure_of_the_file(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+        def fileno(self) -> int:
+            return 0
+
+    pictures = source(f"file://{folders}/pics")
+    monkeypatch.setattr(pictures, "_open_checked", lambda *_: Broken())
+    (found,) = await pictures.fetch_all([f"file://{folders}/pics/a.png"])
+    assert isinstance(found, ItemFailure)
+    assert found.code == StorageUnavailable.code
+    with pytest.raises(StorageUnavailable):
+        await pictures.fetch(f"file://{folders}/pics/a.png")
 
 
 async def test_a_file_that_does_not_tell_its_size_is_read_whole_and_bounded(
