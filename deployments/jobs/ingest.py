@@ -19,6 +19,7 @@ from deployments.jobs.configured import job_configuration
 from deployments.jobs.ledger import Ledger
 from deployments.jobs.orders import JobOrder
 from deployments.jobs.showing import Shown
+from deployments.jobs.stepping_back import environment, step_back
 from serve_app.adapters.sources import SourceSpec, column_mapping, open_source
 from serve_app.cli.common import failure, stderr, stdout
 from serve_app.cli.ingest import IngestArguments, ingest_command
@@ -66,9 +67,12 @@ def ingest(arguments: IngestArguments) -> JobState:
         stderr().print(f"the job {job_id} has finished already; another --job-id begins anew", markup=False)
         return before
     stderr().print(f"job {job_id}: the same --job-id goes on where this one stops", markup=False, soft_wrap=True)
+    if order.share < 1:
+        step_back()
     if arguments.local:
         ray.init(
             address="local",
+            runtime_env=environment(order.share),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.WARNING,
@@ -82,7 +86,12 @@ def ingest(arguments: IngestArguments) -> JobState:
             },
         )
     else:
-        ray.init(address=arguments.address or "auto", log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(
+            address=arguments.address or "auto",
+            runtime_env=environment(order.share),
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
     # LanceDB, once loaded, warns of every process that is started after it: Ray has to be there first.
     from deployments.jobs.pipeline import run_job
 

@@ -27,6 +27,7 @@ from deployments.jobs.resources import LEAST_CPUS, JobResources, lasting_cpus, p
 from deployments.jobs.settings import JobSettings, Parts, Source
 from deployments.jobs.sink import TableSink
 from deployments.jobs.stages import BATCHES_AT_ONCE, Encode, Prepare, list_parts
+from deployments.jobs.stepping_back import step_back
 from deployments.jobs.steps import groups_for
 from deployments.jobs.watching import Watcher
 from deployments.writing import indexing_service
@@ -205,8 +206,8 @@ def _resources(order: JobOrder) -> JobResources:
         encoders=order.encoders,
         preparers=order.preparers,
     )
-    if order.share < 1:
-        os.nice(resources.niceness)
+    if resources.steps_back:
+        step_back()
     # Only a source of items can leave it to them; what reads rows of a table prepares them itself.
     return replace(resources, encoders_prepare=resources.encoders_prepare and order.kind == "ingest")
 

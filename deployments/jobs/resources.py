@@ -13,9 +13,6 @@ FEW_CORES = 4
 THREADS_ON_MANY = 4
 WRITER_SHARE = 0.1  # of a core
 LEAST_CPUS = 0.01
-# Ray starts all workers, those of services among them, 15 behind everything else; a job that steps back goes behind them. So does
-# its driver, which nobody else holds back, and which makes the index at the end.
-BEHIND_ALL = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ class JobResources:
     preparer_cpus: float
     writers: int
     writer_cpus: float
-    niceness: int
+    steps_back: bool
     encoders_prepare: bool
 
 
@@ -90,7 +87,7 @@ def plan_resources(
         preparer_cpus=asked(1),
         writers=1,
         writer_cpus=asked(WRITER_SHARE),
-        niceness=BEHIND_ALL if share < 1 else 0,
+        steps_back=share < 1,
         # An encoder of one thread keeps its core busy with either; others would let cores rest while one decodes.
         encoders_prepare=not on_gpu and threads == 1,
     )

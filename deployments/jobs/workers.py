@@ -1,14 +1,13 @@
 """What every worker of a job begins with, and how it runs coroutines, being none itself."""
 
 import asyncio
-import os
 from collections.abc import Coroutine
-from functools import cache
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from deployments.jobs.resources import JobResources
+from deployments.jobs.stepping_back import step_back
 from deployments.replica import bound_lance_threads
 
 T = TypeVar("T")
@@ -16,17 +15,12 @@ T = TypeVar("T")
 
 def begin_work(resources: JobResources) -> None:
     """Step back as far as the job is to, and take no more than is given. Before the first use of LanceDB."""
-    _step_back(resources.niceness)
+    if resources.steps_back:
+        step_back()
     bound_lance_threads()
     # Blocks are a megabyte or more and live for moments. Arrow's own allocator takes fresh memory for each, in pages so large
     # that to clear them takes four times as long as to fill them; malloc uses again what was freed.
     pa.set_memory_pool(pa.system_memory_pool())
-
-
-@cache
-def _step_back(niceness: int) -> None:
-    """Once in a process, though more than one stage may run in it. Added to what Ray gives all of its workers."""
-    os.nice(niceness)
 
 
 class Loop:

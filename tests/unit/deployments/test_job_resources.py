@@ -17,8 +17,8 @@ def test_what_is_asked_for_fits_into_what_a_service_leaves_free(free: float, sha
 def test_two_cores_get_two_encoders_of_one_thread_and_half_of_them_one() -> None:
     whole = plan_resources(cpus=2, gpus=0, free_cpus=2, free_gpus=0, share=1)
     half = plan_resources(cpus=2, gpus=0, free_cpus=2, free_gpus=0, share=0.5)
-    assert (whole.encoders, whole.threads, whole.niceness) == (2, 1, 0)
-    assert (half.encoders, half.threads, half.niceness) == (1, 1, 19)
+    assert (whole.encoders, whole.threads, whole.steps_back) == (2, 1, False)
+    assert (half.encoders, half.threads, half.steps_back) == (1, 1, True)
 
 
 def test_many_cores_are_not_filled_with_a_model_each() -> None:
