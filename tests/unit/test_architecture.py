@@ -220,8 +220,8 @@ def test_only_the_loader_of_the_configuration_reads_the_environment() -> None:
         and isinstance(node.value, ast.Name)
         and node.value.id == "os"
     }
-    # The other two set a variable that LanceDB reads, and read none.
-    assert readers == {"configs.load", "deployments.replica", "deployments.jobs.export"}
+    # Two set a variable that LanceDB reads, and read none; the workers of a job are told by one that it steps back.
+    assert readers == {"configs.load", "deployments.replica", "deployments.jobs.export", "deployments.jobs"}
 
 
 def test_the_builder_keeps_its_annotations() -> None:
