@@ -206,10 +206,12 @@ def _resources(order: JobOrder) -> JobResources:
         encoders=order.encoders,
         preparers=order.preparers,
     )
+    if order.kind != "ingest":
+        # What reads rows of a table prepares them itself. And it must get through: writes of the service wait for its end.
+        return replace(resources, encoders_prepare=False, steps_back=False)
     if resources.steps_back:
         step_back()
-    # Only a source of items can leave it to them; what reads rows of a table prepares them itself.
-    return replace(resources, encoders_prepare=resources.encoders_prepare and order.kind == "ingest")
+    return resources
 
 
 def beginning(order: JobOrder, before: JobState | None, done: Done) -> JobState:

@@ -21,7 +21,6 @@ import typer
 from configs.schema import AppConfig, EncoderConfig
 from deployments.jobs.configured import job_configuration
 from deployments.jobs.orders import JobOrder
-from deployments.jobs.stepping_back import environment, step_back
 from serve_app.cli.common import failure, stderr, stdout
 from serve_app.cli.reindex import ReindexArguments, anchored, reindex_command
 from serve_app.client import Client
@@ -56,14 +55,7 @@ def reindex(arguments: ReindexArguments) -> tuple[JobState, "ReindexReport"]:
     # What is wrong with them is said before Ray is asked for anything.
     new_encoder(arguments, config.encoder)
     address = "local" if arguments.local else arguments.address or "auto"
-    if arguments.share < 1:
-        step_back()
-    ray.init(
-        address=address,
-        runtime_env=environment(arguments.share),
-        include_dashboard=False if arguments.local else None,
-        log_to_driver=False,
-    )
+    ray.init(address=address, include_dashboard=False if arguments.local else None, log_to_driver=False)
     logging.getLogger("ray").setLevel(logging.WARNING)
     # LanceDB, once loaded, warns of every process that is started after it: Ray has to be there first.
     from deployments.jobs.reindexing import reindex as work
