@@ -67,12 +67,27 @@ def ingest(arguments: IngestArguments) -> JobState:
         stderr().print(f"the job {job_id} has finished already; another --job-id begins anew", markup=False)
         return before
     stderr().print(f"job {job_id}: the same --job-id goes on where this one stops", markup=False, soft_wrap=True)
-    if order.share < 1:
+    _join_ray(arguments)
+    # LanceDB, once loaded, warns of every process that is started after it: Ray has to be there first.
+    from deployments.jobs.pipeline import run_job
+
+    try:
+        with Shown(stderr()) as shown:
+            state = run_job(source, order, shown)
+    finally:
+        _save_failures(ledger, arguments)
+        ray.shutdown()
+    return state
+
+
+def _join_ray(arguments: IngestArguments) -> None:
+    """A Ray of the job's own, or the cluster's; behind whatever else runs, where the job takes only a share."""
+    if arguments.share < 1:
         step_back()
     if arguments.local:
         ray.init(
             address="local",
-            runtime_env=environment(order.share),
+            runtime_env=environment(arguments.share),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.WARNING,
@@ -88,20 +103,10 @@ def ingest(arguments: IngestArguments) -> JobState:
     else:
         ray.init(
             address=arguments.address or "auto",
-            runtime_env=environment(order.share),
+            runtime_env=environment(arguments.share),
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
-    # LanceDB, once loaded, warns of every process that is started after it: Ray has to be there first.
-    from deployments.jobs.pipeline import run_job
-
-    try:
-        with Shown(stderr()) as shown:
-            state = run_job(source, order, shown)
-    finally:
-        _save_failures(ledger, arguments)
-        ray.shutdown()
-    return state
 
 
 def _frames(arguments: IngestArguments) -> FramePolicy:

@@ -12,7 +12,7 @@ import re
 import socket
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import IO, Protocol, TypeAlias
@@ -163,7 +163,7 @@ class UriImageSource:
             for uri in uris:
                 try:
                     file = opened.enter_context(self._open_checked(parse(uri).path, folders))
-                    if hasattr(os, "posix_fadvise"):
+                    with suppress(AttributeError, OSError):  # a hint, which not every system or storage takes
                         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
                     files.append(file)
                 except CrossmodalError as error:
