@@ -15,6 +15,7 @@ from serve_app.types import (
     Filter,
     FloatMatrix,
     ItemFailure,
+    Optimized,
     Orphans,
     Record,
     Snapshot,
@@ -78,6 +79,9 @@ class Indexer:
 
     async def drop_table(self, name: str) -> None:
         await self._keeping.drop_table(name)
+
+    async def optimize(self) -> Optimized:
+        return await self._service.optimize()
 
     async def orphans(self, remove: bool, after: str | None = None) -> Orphans:
         return await self._service.orphans(remove, after)

@@ -30,6 +30,7 @@ from serve_app.types import (
     Filter,
     FloatMatrix,
     ItemFailure,
+    Optimized,
     Orphans,
     PictureContent,
     PictureTask,
@@ -267,6 +268,10 @@ class RemoteIndexer:
     async def delete_matching(self, where: Filter | None) -> DeletedRows:
         deleted: DeletedRows = await self._target.call("delete_matching", where)
         return deleted
+
+    async def optimize(self) -> Optimized:
+        optimized: Optimized = await self._target.call("optimize")
+        return optimized
 
     async def orphans(self, remove: bool, after: str | None = None) -> Orphans:
         found: Orphans = await self._target.call("orphans", remove, after)

@@ -29,6 +29,7 @@ from serve_app.types import (
     ItemFailure,
     JobState,
     Modality,
+    Optimized,
     Orphans,
     PictureContent,
     PictureTask,
@@ -133,6 +134,11 @@ class Indexing(Protocol):
 
     async def delete_matching(self, where: Filter | None) -> DeletedRows:
         """Delete what `where` matches, everything if None; what was deleted before is gone already and not counted."""
+        ...
+
+    async def optimize(self) -> Optimized:
+        """Calibrate over all rows, compact and index now, instead of once it is worth it. Answers after some seconds whether
+        that is done; asked again, it waits on."""
         ...
 
     async def orphans(self, remove: bool, after: str | None = None) -> Orphans:

@@ -691,6 +691,14 @@ class Orphans:
 
 
 @dataclass(frozen=True, slots=True)
+class Optimized:
+    """Whether upkeep that was asked for is done, or still under way, and the table's version now."""
+
+    done: bool
+    table_version: int
+
+
+@dataclass(frozen=True, slots=True)
 class TableHead:
     """What a writer has to know before a commit; cheap to read. Version 0 and no fingerprint without a table."""
 

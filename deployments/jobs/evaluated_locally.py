@@ -5,7 +5,6 @@ The same classes as the graph's, wired without Ray. The table is searched exactl
 
 import os
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 
 from configs.schema import AppConfig
@@ -115,10 +114,7 @@ class LocalSystem:
         table = config.table.model_copy(update=own)
         self.table = open_for_writing(table, config.full_text)
         self.retrieval = RetrievalService(self.table, candidates=config.search.candidates)
-        # Without growth to wait for, the calibration is that of all rows once upkeep has settled.
-        self.indexing = indexing_service(
-            self.table, table, config.search.model_copy(update={"calibration_growth": 0.0})
-        )
+        self.indexing = indexing_service(self.table, table, config.search)
         texts: TextEncoding = CachedTextEncoding(self.encoder, max_texts=config.search.cached_queries)
         characters = config.text.max_characters
         self.documents = DocumentService(
@@ -144,9 +140,9 @@ class LocalSystem:
         return [each if isinstance(each, ItemFailure) else None for each in await self.documents.add(given)]
 
     async def settle(self) -> None:
-        """See EvaluatedSystem. What the words find hangs on the rows that their index has: all, not those of some moment."""
-        await self.indexing.settled()
-        await self.table.maintain(timedelta(hours=1))
+        """See EvaluatedSystem."""
+        while not (await self.indexing.optimize()).done:
+            pass
 
     async def embed_pictures(self, pictures: Sequence[str]) -> list[FloatVector | ItemFailure]:
         """See EvaluatedSystem."""

@@ -49,7 +49,8 @@ class EvaluatedService:
         return (await asyncio.to_thread(lambda: self._client.delete_many(where=where))).deleted
 
     async def settle(self) -> None:
-        """See EvaluatedSystem. The service calibrates by itself; searches see all that was added."""
+        """See EvaluatedSystem. The service does it by itself, but not for the last few documents."""
+        self._version = max(self._version, await asyncio.to_thread(self._client.optimize))
 
     async def embed_pictures(self, pictures: Sequence[str]) -> list[FloatVector | ItemFailure]:
         """See EvaluatedSystem."""

@@ -11,7 +11,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME")]
 snapshot = typer.Typer(
     help="Keep the table as it is now, search what it held, and go back to it.", no_args_is_help=True
 )
-table = typer.Typer(help="The table in service and those beside it.", no_args_is_help=True)
+table = typer.Typer(help="The table in service and those beside it; its upkeep.", no_args_is_help=True)
 
 
 @snapshot.command("create")
@@ -76,6 +76,13 @@ def use_table(name: Name, url: Url = None) -> None:
     """Take a table into service; every replica follows by itself."""
     with plain_failures(), open_client(url) as client:
         stdout().print(f"{name} is in service (table version {client.use_table(name)})", markup=False)
+
+
+@table.command("optimize")
+def optimize_table(url: Url = None) -> None:
+    """Bring calibration, files and indexes up to date with every row, instead of once enough has changed."""
+    with plain_failures(), open_client(url) as client:
+        stdout().print(f"the table is optimized (table version {client.optimize()})")
 
 
 @table.command("drop")

@@ -231,6 +231,13 @@ class Client:
         """The state of the table."""
         return read_answer(Table, self._transport.json("GET", "/v1/table"))
 
+    def optimize(self) -> int:
+        """Bring calibration, files and indexes up to date with every row, now; returns the table's version then."""
+        while True:
+            answer = self._transport.json("POST", "/v1/table:optimize", json={})
+            if answer["done"]:
+                return int(answer["table_version"])
+
     def create_snapshot(self, name: str) -> Snapshot:
         """Keep the table as it is now, under a name. Raises SnapshotExists."""
         return read_answer(Snapshot, self._transport.json("POST", "/v1/snapshots", json={"name": name}))

@@ -33,6 +33,10 @@ GROWTH = 4
 FRAMES_PER_ROW = 4
 # Of the levels, counted from 0, the one that is looked at for more videos if there are too few in those before.
 DEEPEST = 2
+# Decimals of a score. What a batch does to the last bits of a vector, 1e-7, must not part what is equally good; a calibrated
+# score, in deviations, shows it ten times as large.
+COSINE_DECIMALS = 5
+CALIBRATED_DECIMALS = 4
 # Of reciprocal rank fusion (Cormack, Clarke and Büttcher 2009): how little the first place is worth more than the next.
 FUSION = 60
 
@@ -108,7 +112,8 @@ def deeper(query: VectorQuery, found: Candidates, hits: Sequence[Hit], candidate
 def page(
     query: VectorQuery, found: Candidates, ranking: Ranking, calibration: Calibration, candidates: int
 ) -> tuple[Hit, ...]:
-    """The hits from `query.offset` on, `query.limit` at most, re-scored exactly; equal scores in the order of their ids.
+    """The hits from `query.offset` on, `query.limit` at most, re-scored from their raw vectors, rounded to some decimals; equal
+    scores in the order of their ids.
 
     `found` has the rows of its level, and as many more as `query.exclude_ids` can take away.
     """
@@ -161,13 +166,14 @@ def _pool(
         return _Scored([], np.zeros(0, np.float32), [])
     vectors = np.stack([each.vector for each in documents])
     modalities = [each.document.modality for each in documents]
-    calibrated = calibrated_scores(query, vectors, modalities, calibration)
+    calibrated = np.round(calibrated_scores(query, vectors, modalities, calibration), CALIBRATED_DECIMALS)
     known = {each: pair_of(query, each, calibration) is not None for each in set(modalities)}
     confidences = [
         confidence(float(score), found.rows_searched) if known[modality] else None
         for score, modality in zip(calibrated, modalities, strict=True)
     ]
-    plain = cosines(query.vector, vectors) if ranking is Ranking.COSINE else calibrated
+    is_plain = ranking is Ranking.COSINE
+    plain = np.round(cosines(query.vector, vectors), COSINE_DECIMALS) if is_plain else calibrated
     order = _descending(plain)
     stands = represented(documents, order) if groups else {at: [at] for at in order}
     kept = sorted(stands)
@@ -250,8 +256,8 @@ def _order(
 
 
 def _descending(scores: FloatVector) -> list[int]:
-    """Positions, best first, equals as they stand (by id). Rounded: a product's last bits depend on the row's place."""
-    return [int(at) for at in np.argsort(-np.round(scores.astype(np.float64), 6), kind="stable")]
+    """Positions, best first, equals as they stand (by id)."""
+    return [int(at) for at in np.argsort(-scores, kind="stable")]
 
 
 def _spread_out(

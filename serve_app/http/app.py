@@ -16,10 +16,10 @@ from serve_app.http.limits import HttpLimits
 from serve_app.http.middleware import BodyLimit, Deadline, LastNet, RequestId
 from serve_app.http.openapi import openapi
 from serve_app.http.operations import Answer, Operation, routes_of
-from serve_app.http.orphans import orphan_operations
 from serve_app.http.pages import page_operations
 from serve_app.http.search import search_operations
 from serve_app.http.service import service_operations
+from serve_app.http.tidying import tidying_operations
 from serve_app.http.wire import RequestModels
 from serve_app.services.classify import ClassifyService
 from serve_app.services.documents import DocumentService
@@ -49,7 +49,7 @@ def create_app(
         *search_operations(search, limits),
         *document_operations(documents, models, limits),
         *encoder_operations(embeddings, classify, limits),
-        *orphan_operations(documents),
+        *tidying_operations(documents),
         *keeping_operations(keeping),
         *job_operations(jobs),
         *service_operations(status),

@@ -31,6 +31,7 @@ from serve_app.types import (
     Filter,
     InlinePicture,
     ItemFailure,
+    Optimized,
     Orphans,
     Picture,
     PictureContent,
@@ -150,6 +151,10 @@ class DocumentService:
     async def delete_matching(self, where: Filter | None) -> DeletedRows:
         """Remove what a filter matches, everything if None. Raises InvalidFilter."""
         return await self._indexing.delete_matching(None if where is None else check_filter(where, self._fields))
+
+    async def optimize(self) -> Optimized:
+        """Bring calibration, files and index up to date with all that is stored; see ports.Indexing."""
+        return await self._indexing.optimize()
 
     async def orphans(self, *, remove: bool, after: str | None = None) -> Orphans:
         """Kept pictures that no document points to, in one part of the store; see ports.Indexing."""

@@ -26,6 +26,7 @@ from serve_app.types import (
     FloatMatrix,
     ItemFailure,
     Modality,
+    Optimized,
     Orphans,
     Record,
     TableInfo,
@@ -35,6 +36,8 @@ from serve_app.types import (
 
 # Rows that one replacement looks at; a video has far fewer frames.
 MOST_REPLACED = 100_000
+# Shorter than any wait for an answer; an index over millions of rows takes longer.
+OPTIMIZE_S = 10.0
 
 
 class IndexingService:
@@ -183,6 +186,16 @@ class IndexingService:
         self._upkeep.wrote(rows, touched=touched)
         self._upkeep.look()
         await self.settled()
+
+    async def optimize(self) -> Optimized:
+        """See ports.Indexing."""
+        optimizing = asyncio.ensure_future(self._upkeep.optimize())
+        done, _ = await asyncio.wait({optimizing}, timeout=OPTIMIZE_S)
+        if not done:
+            optimizing.cancel()  # the waiting, not the work
+        else:
+            optimizing.result()
+        return Optimized(bool(done), (await self._table.head()).version)
 
     async def settled(self) -> None:
         """Wait until upkeep has nothing to do."""

@@ -69,6 +69,7 @@ class TableUpkeep:
         self._touched_at = -float("inf")  # when a row that was there was last updated or deleted
         self._lost = False  # whether the last compaction lost to a writer
         self._running: asyncio.Task[None] | None = None
+        self._asked: asyncio.Future[None] | None = None  # whoever wants all of it done now waits for this
 
     def wrote(self, rows: Mapping[Modality, int], *, touched: bool) -> None:
         """A commit stored or deleted so many rows of each modality; `touched`: some of them were there before.
@@ -93,24 +94,43 @@ class TableUpkeep:
         if self._running is not None:
             await self._running
 
+    async def optimize(self) -> None:
+        """Calibrate over all rows, compact, and give the index what it needs, however little there is to do. Those who ask
+        before it begins share it; who stops waiting ends nothing. Raises what upkeep fails with."""
+        if self._asked is None:
+            self._asked = asyncio.get_running_loop().create_future()
+        asked = self._asked
+        self.look()
+        await asyncio.shield(asked)
+
     def _due(self) -> bool:
         """Counting rows after every commit would cost as much as the commit: the changes tell whether it is worth it."""
-        return self._commits >= self._compact_every_commits or any(
-            changed > self._calibration_growth * self._counts.get(modality, 0)
-            for modality, changed in self._written.items()
+        return (
+            self._asked is not None
+            or self._commits >= self._compact_every_commits
+            or any(
+                changed > self._calibration_growth * self._counts.get(modality, 0)
+                for modality, changed in self._written.items()
+            )
         )
 
     async def _run(self) -> None:
-        try:
-            while await self._turn():
-                pass
-        except CrossmodalError:
-            # The documents are committed; upkeep is tried again after the next commit.
-            log.exception("upkeep of the table failed")
+        goes_on = True
+        while goes_on:
+            try:
+                goes_on = await self._turn()
+            except CrossmodalError:
+                # The documents are committed; upkeep is tried again after the next commit, or for who asked meanwhile.
+                log.exception("upkeep of the table failed")
+                goes_on = self._asked is not None
 
     async def _turn(self) -> bool:
         """Do what is most due; whether there may be more."""
-        await self._calibrate_if_needed()
+        if self._asked is not None:
+            asked, self._asked = self._asked, None
+            await self._everything(asked)
+            return True
+        await self._calibrate()
         step = await self._keeper.next_step(self._changed_rows)
         scattered = step is IndexStep.OPTIMIZE or self._commits >= self._compact_every_commits
         wait_s = upkeep_wait_s(time.monotonic() - self._compacted_at, self._compaction_s) if scattered else 0.0
@@ -126,20 +146,39 @@ class TableUpkeep:
             return self._due()
         return True
 
+    async def _everything(self, asked: asyncio.Future[None]) -> None:
+        try:
+            await self._calibrate(anew=True)
+            await self._compact()
+            for _ in IndexStep:  # building measures, so one after another each is needed once at most
+                step = await self._keeper.next_step(self._changed_rows)
+                if step in {IndexStep.NOTHING, IndexStep.OPTIMIZE}:
+                    break
+                await self._keep_index(step)
+        except CrossmodalError as error:
+            asked.set_exception(error)
+            raise
+        except BaseException:
+            asked.cancel()
+            raise
+        asked.set_result(None)
+
     async def _keep_index(self, step: IndexStep) -> None:
         self._changed_rows, started = 0, time.monotonic()
         await _bounded(asyncio.create_task(self._keeper.take(step)), BUILD_STUCK_S)
         self._kept_at = time.monotonic()
         self._keeping_s = self._kept_at - started
 
-    async def _calibrate_if_needed(self) -> None:
+    async def _calibrate(self, *, anew: bool = False) -> None:
+        """If a modality grew or shrank enough; `anew`: however little it did."""
         self._written.clear()
         self._counts = (await self._table.info()).counts
         present = await self._table.calibration()
         unknown_texts = (
             self.usual_texts is not None and any(self._counts.values()) and Modality.TEXT not in present.means
         )
-        if unknown_texts or needs_calibration(present, self._counts, self._calibration_growth):
+        is_due = needs_calibration(present, self._counts, self._calibration_growth)
+        if is_due or unknown_texts or (anew and any(self._counts.values())):
             samples = {each: await self._table.sample(each, self._calibration_sample) for each in Modality}
             if self.usual_texts is not None and len(samples[Modality.TEXT]) < ENOUGH_TEXTS:
                 texts = samples[Modality.TEXT].reshape(-1, self.usual_texts.shape[1])

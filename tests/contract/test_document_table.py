@@ -138,6 +138,14 @@ async def test_words_find_the_texts_that_hold_them_the_rarest_first(table: Docum
     assert await table.matching("boat", [], 3) == await table.matching("boat", [Modality.TEXT], 0) == []
 
 
+async def test_of_texts_that_match_equally_well_the_first_ids_are_found(table: DocumentTable) -> None:
+    for start in (20, 0, 10):
+        await table.upsert([record(f"{at:02}", text="a red boat") for at in range(start, start + 10)], {}, MONDAY)
+    await table.upsert([record("best", text="boat"), record("none", text="a car")], {}, MONDAY)
+    found = await table.matching("boat", [Modality.TEXT], 4)
+    assert [match.row.document.id for match in found] == ["best", "00", "01", "02"]
+
+
 async def test_words_in_quotes_must_stand_together(table: DocumentTable) -> None:
     texts = {"a": "a red boat at night", "b": "a boat, red", "c": "the night boat is red"}
     await table.upsert([record(each, text=text) for each, text in texts.items()], {}, MONDAY)

@@ -87,6 +87,8 @@ from serve_app.types import (
 )
 
 _IDS_PER_READ = 1000
+# Times the rows that are asked for: so many that match the words of a query equally well are put in order.
+_MOST_TIED = 16
 _VIEWS = 8
 # At each of them one writer at least gets through.
 _STORE_ATTEMPTS = 16
@@ -318,12 +320,20 @@ class LanceTable:
                 return None
             of_modalities = Compare("modality", Operator.IN, tuple(each.value for each in modalities))
             asked = await self._predicate(table, _both(of_modalities, where))
-            return await table.query().nearest_to_text(words).where(asked).limit(limit).to_arrow()
+
+            async def best(count: int) -> pa.Table:
+                found = await table.query().nearest_to_text(words).where(asked).limit(count).to_arrow()
+                return found.sort_by([("_score", "descending"), ("id", "ascending")])
+
+            # Of rows that match equally well Lance takes any: where the last place falls among such, they are all looked at.
+            rows = await best(limit + 1)
+            if len(rows) > limit and rows["_score"][limit] == rows["_score"][limit - 1]:
+                rows = await best(_MOST_TIED * limit)
+            return rows.slice(0, limit)
 
         rows: pa.Table | None = await self._handle.run("read", search, lambda: None, within_s=READ_S)
         if rows is None:
             return []
-        rows = rows.sort_by([("_score", "descending"), ("id", "ascending")])
         scores = rows.column("_score").to_pylist()
         return [TextMatch(row, score) for row, score in zip(rows_to_documents(rows), scores, strict=True)]
 

@@ -11,17 +11,16 @@ from typing import Any
 
 import pytest
 import uvicorn
+import yaml
 from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
-from configs.load import load_config
+from configs.load import PROFILES, load_config
 from deployments.jobs.evaluate import Options, run
 from deployments.jobs.evaluated_locally import LocalSystem
-from serve_app.adapters.corpora import CorpusKind, read_corpus
 from serve_app.cli import app
 from serve_app.client import Client, NewDocument
-from serve_app.core.judgements import JudgedCorpus
 from serve_app.demo.corpus import write_captioned, write_classes
 from serve_app.errors import InvalidRequest
 from serve_app.http.app import create_app
@@ -41,10 +40,6 @@ class Served:
 
     url: str
     system: LocalSystem
-    loop: asyncio.AbstractEventLoop
-
-    def settle(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.system.settle(), self.loop).result(30)
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +51,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(folder: Path) -> Iterator[Served]:
-    system = LocalSystem(load_config("demo", environment={}), folder / "service")
+def profile(folder: Path) -> str:
+    """The demo in float32: in bfloat16 a vector depends on what it was encoded with, by 1e-3, and so do places."""
+    demo = yaml.safe_load((PROFILES / "demo.yaml").read_text(encoding="utf-8"))
+    demo["encoder"]["precision"] = "float32"
+    exact = folder / "exact.yaml"
+    exact.write_text(yaml.safe_dump(demo), encoding="utf-8")
+    return str(exact)
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path, profile: str) -> Iterator[Served]:
+    system = LocalSystem(load_config(profile, environment={}), folder / "service")
     status = StatusService(system.encoder, system.pictures, system.retrieval, system.indexing, cache_s=1)
     keeping = KeepingService(system.table.keeping, system.indexing.writing)
     asgi = create_app(
@@ -76,16 +81,16 @@ def served(folder: Path) -> Iterator[Served]:
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    yield Served(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", system, loop)
+    yield Served(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", system)
     server.should_exit = True
     thread.join()
 
 
 @pytest.fixture(scope="module")
-def in_process(folder: Path) -> tuple[Result, Path]:
+def in_process(folder: Path, profile: str) -> tuple[Result, Path]:
     """What the command prints and writes."""
     out = folder / "report"
-    arguments = ["evaluate", folder / "book", "--index", "--out", out, "--json"]
+    arguments = ["evaluate", folder / "book", "--profile", profile, "--index", "--out", out, "--json"]
     return CliRunner().invoke(app, [str(each) for each in arguments]), out
 
 
@@ -105,14 +110,7 @@ def ids_of(client: Client) -> list[str]:
 def test_the_figures_are_the_same_in_process_and_through_http(
     in_process: tuple[Result, Path], served: Served, folder: Path
 ) -> None:
-    corpus = read_corpus(folder / "book", CorpusKind.CAPTIONS, images=None, split="")
-    assert isinstance(corpus, JudgedCorpus)
-    with Client(served.url) as client:
-        given = [NewDocument(each.text, each.picture and Path(each.picture), each.id) for each in corpus.documents]
-        assert {each.status for each in client.add(given)} == {"stored"}
-        served.settle()
-        there = as_json(evaluated(corpus=folder / "book", url=served.url, stored=True))
-        client.delete_many(everything=True)
+    there = as_json(evaluated(corpus=folder / "book", url=served.url))
     here = json.loads(in_process[0].stdout)
     asked = [(each["direction"], each["ranking"], each["queries"]) for each in here["results"]]
     assert asked == [
@@ -120,11 +118,7 @@ def test_the_figures_are_the_same_in_process_and_through_http(
         ("image-to-text", "cosine", PICTURES),
         *(("mixed", ranking, 3 * PICTURES) for ranking in ("cosine", "calibrated", "hybrid")),
     ]
-    *exactly, hybrid = zip(figures(here), figures(there), strict=True)
-    assert all(one == other for one, other in exactly)
-    # Texts that match the words of a query equally well stand in no certain order, and move pictures by a place.
-    assert hybrid[0]["ndcg@10"] == pytest.approx(hybrid[1]["ndcg@10"], abs=0.01)
-    assert hybrid[0]["recall@10"] == pytest.approx(hybrid[1]["recall@10"], abs=0.01)
+    assert figures(here) == figures(there)
     assert here["results"][0]["recall@5"]["value"] > 0.9
     assert (here["fingerprint"], here["model"]) == (there["fingerprint"], there["model"])
 

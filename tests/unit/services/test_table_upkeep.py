@@ -1,4 +1,4 @@
-"""Upkeep whose storage never answers: writers go on, and so does upkeep."""
+"""Upkeep when it is asked for, and when storage fails or never answers: writers go on, and so does upkeep."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from serve_app.core.index_policy import IndexPolicy
+from serve_app.errors import StorageUnavailable
 from serve_app.services import table_upkeep
 from serve_app.services.index_keeper import IndexKeeper
 from serve_app.services.table_upkeep import TableUpkeep
@@ -77,3 +78,47 @@ async def test_what_never_ends_is_given_up_and_tried_again(
     upkeep.wrote({Modality.TEXT: 1}, touched=False)
     await upkeep.settled()
     assert table.begun == 2
+
+
+async def calibrated_rows(table: MemoryTable) -> int:
+    return (await table.calibration()).row_counts.get(Modality.TEXT, 0)
+
+
+async def add(table: MemoryTable, upkeep: TableUpkeep, document_id: str) -> None:
+    vector = np.eye(CARD.dimension, dtype=np.float32)[0]
+    record = Record(document_id, Modality.TEXT, None, document_id, "0" * 64, {}, vector, CARD.fingerprint)
+    await table.upsert([record], {}, NOW)
+    upkeep.wrote({Modality.TEXT: 1}, touched=False)
+    await upkeep.settled()
+
+
+async def test_what_is_too_little_to_be_looked_after_is_when_it_is_asked_for() -> None:
+    table, _, upkeep = await begun(stuck=0)
+    upkeep._compact_every_commits = 1000
+    upkeep.look()
+    await upkeep.settled()
+    assert (await calibrated_rows(table), table.begun) == (1, 0)
+    await add(table, upkeep, "b")
+    assert (await calibrated_rows(table), table.begun) == (1, 0)
+    await asyncio.gather(upkeep.optimize(), upkeep.optimize())
+    assert (await calibrated_rows(table), table.begun) == (2, 1)
+
+
+async def test_who_asks_for_upkeep_hears_what_it_fails_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_upkeep, "HELD_S", 0.01)
+    monkeypatch.setattr(table_upkeep, "STUCK_S", 0.05)
+    table, _, upkeep = await begun(stuck=1)
+    with pytest.raises(StorageUnavailable):
+        await upkeep.optimize()
+    await upkeep.optimize()
+    assert table.begun == 2
+
+
+async def test_who_asks_while_upkeep_fails_is_served_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_upkeep, "HELD_S", 0.01)
+    monkeypatch.setattr(table_upkeep, "STUCK_S", 0.2)
+    table, _, upkeep = await begun(stuck=1)
+    upkeep.look()
+    await asyncio.wait_for(table.beginning.wait(), 5)
+    await asyncio.wait_for(upkeep.optimize(), 5)
+    assert (table.begun, await calibrated_rows(table)) == (2, 1)

@@ -1,11 +1,16 @@
-"""Kept pictures that nothing points to: by HTTP, by the client and by the command."""
+"""Kept pictures that nothing points to, and upkeep on demand: by HTTP, by the client and by the command."""
+
+import asyncio
+from datetime import timedelta
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
 from serve_app.cli import app as commands
-from serve_app.client import Client, Orphans
+from serve_app.client import Client, NewDocument, Orphans
+from serve_app.services import indexing
+from serve_app.types import Modality
 from serve_app.types import Orphans as Found
 from tests.http.conftest import app_of, error_of
 from tests.http.serving import serving
@@ -54,3 +59,44 @@ def test_the_client_and_the_command_go_through_every_part(system: System, asked:
         assert said() == "no document points to 2 pictures, 20 bytes; remove them with crossmodal gc --yes\n"
         assert said("--yes") == "removed 2 of 2 pictures, 20 bytes\n"
     assert asked == [(False, None), (False, "7f")] * 2 + [(True, None), (True, "7f")]
+
+
+async def test_upkeep_is_done_when_it_is_asked_for(client: httpx.AsyncClient, system: System) -> None:
+    async def store(*ids: str) -> None:
+        for each in ids:
+            await client.post("/v1/documents", json={"documents": [{"id": each, "text": each}]})
+        await system.indexing.settled()
+
+    async def calibrated_rows() -> int:
+        return (await system.table.calibration()).row_counts[Modality.TEXT]
+
+    await store(*"abcdefghij")
+    await store("k")
+    assert await calibrated_rows() < 11
+    answer = (await client.post("/v1/table:optimize", json={})).json()
+    assert answer == {"done": True, "table_version": (await client.get("/v1/table")).json()["version"]}
+    assert await calibrated_rows() == 11
+
+
+async def test_upkeep_wants_no_options(client: httpx.AsyncClient) -> None:
+    assert error_of(await client.post("/v1/table:optimize", json={"full": True}))[:2] == (422, "invalid_request")
+
+
+def test_the_client_and_the_command_wait_until_upkeep_is_done(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexing, "OPTIMIZE_S", 0.1)
+    at_once, begun = system.table.maintain, []
+
+    async def maintain(keep_versions: timedelta) -> None:
+        begun.append(keep_versions)
+        await asyncio.sleep(0.25 if len(begun) == 1 else 0)
+        await at_once(keep_versions)
+
+    monkeypatch.setattr(system.table, "maintain", maintain)
+    with serving(app_of(system)) as url:
+        with Client(url, retries=0) as client:
+            assert [each.error for each in client.add([NewDocument("a boat")])] == [None]
+            assert client.optimize() == client.table().version
+            before = len(begun)
+        said = CliRunner().invoke(commands, ["table", "optimize", "--url", url], env={"COLUMNS": "200"}).output
+    assert said.startswith("the table is optimized (table version ")
+    assert len(begun) == before + 1

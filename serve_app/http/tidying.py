@@ -1,4 +1,4 @@
-"""The operation on kept pictures that no document points to. Parses, asks the service, renders; knows no rule."""
+"""What tidies up when told: kept pictures without documents, and the table. Parses, asks the service, renders; knows no rule."""
 
 from pydantic import Field
 from starlette.requests import Request
@@ -33,24 +33,51 @@ class OrphansOut(AnswerModel):
     next_after: str | None = Field(description="Ask for the next part with this as `after`; null after the last one.")
 
 
-def orphan_operations(documents: DocumentService) -> list[Operation]:
-    """The operation, for routes and openapi.json."""
+class OptimizeIn(WireModel):
+    """Nothing is to be said."""
 
-    async def handler(request: Request) -> Response:
+
+class OptimizedOut(AnswerModel):
+    """How far it is."""
+
+    done: bool = Field(description="False while it is still under way: ask again to wait on.")
+    table_version: int = Field(description="A search with this `min_table_version` sees what has been done.")
+
+
+def tidying_operations(documents: DocumentService) -> list[Operation]:
+    """The operations, for routes and openapi.json."""
+
+    async def orphans(request: Request) -> Response:
         asked = await read_json(request, OrphansIn)
         found = await documents.orphans(remove=asked.remove, after=asked.after)
         return json_of(OrphansOut(**{name: getattr(found, name) for name in OrphansOut.model_fields}))
 
+    async def optimize(request: Request) -> Response:
+        await read_json(request, OptimizeIn)
+        optimized = await documents.optimize()
+        return json_of(OptimizedOut(done=optimized.done, table_version=optimized.table_version))
+
     return [
         Operation(
             "POST",
+            "/v1/table:optimize",
+            optimize,
+            "service",
+            "Bring calibration, files and indexes up to date with every row, now",
+            {200: Answer("It is done, or still under way after some seconds.", OptimizedOut)},
+            "They are kept by themselves, once enough has changed. For who has stored much and measures next.",
+            errors=(InvalidRequest, Unavailable),
+            body=OptimizeIn,
+        ),
+        Operation(
+            "POST",
             "/v1/pictures:gc",
-            handler,
+            orphans,
             "documents",
             "Count, or remove, kept pictures that no document points to",
             {200: Answer("What was found, and removed.", OrphansOut)},
             "Goes through a part of the store that takes seconds; ask again with `next_after` until it is null.",
             errors=(InvalidRequest, Unavailable),
             body=OrphansIn,
-        )
+        ),
     ]
