@@ -19,7 +19,7 @@ from deployments.jobs.configured import job_configuration
 from deployments.jobs.ledger import Ledger
 from deployments.jobs.orders import JobOrder
 from deployments.jobs.showing import Shown
-from deployments.jobs.stepping_back import environment, step_back
+from deployments.jobs.stepping_back import environment, step_back, take_turns
 from serve_app.adapters.sources import SourceSpec, column_mapping, open_source
 from serve_app.cli.common import failure, stderr, stdout
 from serve_app.cli.ingest import IngestArguments, ingest_command
@@ -84,6 +84,8 @@ def _join_ray(arguments: IngestArguments) -> None:
     """A Ray of the job's own, or the cluster's; behind whatever else runs, where the job takes only a share."""
     if arguments.share < 1:
         step_back()
+    elif arguments.local:
+        take_turns()
     if arguments.local:
         ray.init(
             address="local",

@@ -1,6 +1,7 @@
 """Where the workers of a job wait for what only one of them finds out: which encoder it is, and that the table is ready for it.
 
-So the model is loaded where it is used and nowhere else, while the readers start. An actor beside the driver.
+So the model is loaded where it is used and nowhere else, while the readers start. An actor beside the driver, lost only with
+the job; it gathers the figures too, for each process of Ray's looks up a hundred times a second.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from deployments.jobs.progress import Progress
 from serve_app.types import EncoderCard
 
 if TYPE_CHECKING:
@@ -31,10 +33,11 @@ class Opening:
     into_empty: bool
 
 
-class Meeting:
+class Meeting(Progress):
     """What is asked before it is known is answered once it is; a failure is the answer to all."""
 
     def __init__(self, done: "list[ray.ObjectRef[Hashes]]") -> None:
+        super().__init__()
         # In a list, or Ray would hand over the hashes themselves.
         self._done = done[0]
         self._card: asyncio.Future[EncoderCard] = asyncio.get_event_loop().create_future()

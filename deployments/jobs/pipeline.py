@@ -22,7 +22,7 @@ from ray.exceptions import RayError
 from deployments.jobs.ledger import Done, Ledger
 from deployments.jobs.meeting import MeetingHandle, call_meeting
 from deployments.jobs.orders import JobOrder
-from deployments.jobs.progress import Figures, ProgressHandle, start_progress
+from deployments.jobs.progress import Figures, ProgressHandle
 from deployments.jobs.resources import LEAST_CPUS, JobResources, lasting_cpus, plan_resources
 from deployments.jobs.settings import JobSettings, Parts, Source
 from deployments.jobs.sink import TableSink
@@ -58,14 +58,13 @@ def run_job(source: Source, order: JobOrder, tell: Callable[[JobState], None]) -
     state = beginning(order, before, done)
     ledger.save_state(state)
     settings = settings_of(order, state.attempt)
-    progress = start_progress()
-    watcher = Watcher(ledger, progress, state, settings.resources, tell)
+    meeting = call_meeting(done.hashes)
+    watcher = Watcher(ledger, meeting, state, settings.resources, tell)
     with failures_told(ledger, watcher, state.attempt), asyncio.Runner() as runner, watcher:
-        meeting = call_meeting(done.hashes)
         with _opening_table(settings, meeting):
-            stream(source, settings, meeting, progress)
+            stream(source, settings, meeting, progress=meeting)
         service = indexing_service(settings.open_table(), order.config.table, order.config.search)
-        figures: Figures = ray.get(progress.figures.remote())
+        figures: Figures = ray.get(meeting.figures.remote())
         watcher.upkeep_begins()
         rows = {Modality(name): count for name, count in figures.modalities.items()}
         runner.run(service.catch_up(rows, touched=figures.touched))

@@ -1,15 +1,12 @@
-"""Figures of a running job: counted by its workers, gathered in one actor, made a JobState of by the driver."""
+"""Figures of a running job: counted by its workers, gathered in one actor, made a JobState of by the driver. Knows no Ray."""
 
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
 ProgressHandle: TypeAlias = Any
-"""A handle on the actor Progress; Ray gives its methods types of their own."""
+"""A handle on an actor that is a Progress; Ray gives its methods types of their own."""
 
 
 @dataclass(slots=True)
@@ -30,7 +27,7 @@ class Figures:
 
 
 class Progress:
-    """The actor. It lives where the driver does, so it is lost only with the job."""
+    """What the actor beside the driver (meeting.Meeting) counts."""
 
     def __init__(self) -> None:
         self._figures = Figures()
@@ -69,12 +66,6 @@ class Progress:
 
     def figures(self) -> Figures:
         return self._figures
-
-
-def start_progress() -> ProgressHandle:
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    handle: ProgressHandle = ray.remote(Progress).options(num_cpus=0, scheduling_strategy=here).remote()
-    return handle
 
 
 class Meter:

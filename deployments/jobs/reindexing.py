@@ -17,10 +17,9 @@ import ray
 from configs.schema import EncoderConfig
 from deployments.encoders import deploy_encoders
 from deployments.jobs.ledger import Ledger
-from deployments.jobs.meeting import call_meeting
+from deployments.jobs.meeting import MeetingHandle, call_meeting
 from deployments.jobs.orders import JobOrder
 from deployments.jobs.pipeline import beginning, failures_told, settings_of, stream
-from deployments.jobs.progress import start_progress
 from deployments.jobs.resources import LEAST_CPUS
 from deployments.jobs.rows import CatchUp, ReadRows, TableRows
 from deployments.jobs.settings import JobSettings
@@ -97,10 +96,10 @@ def reindex(
     state = beginning(order.job, ledger.state(), ledger.done())
     ledger.save_state(state)
     settings = settings_of(order.job, state.attempt)
-    progress = start_progress()
-    watcher = Watcher(ledger, progress, state, settings.resources, tell)
+    meeting = call_meeting(np.empty(0, np.uint64))
+    watcher = Watcher(ledger, meeting, state, settings.resources, tell)
     with failures_told(ledger, watcher, state.attempt), asyncio.Runner() as runner, watcher:
-        work = _Reindexing(order, settings, ledger, progress, runner, watcher, service)
+        work = _Reindexing(order, settings, ledger, meeting, runner, watcher, service)
         report = work.run()
         ledger.save_failures(ledger.failures(state.attempt))
         return watcher.end(JobStatus.FINISHED, ledger.done()), report
@@ -112,7 +111,7 @@ class _Reindexing:
         order: ReindexOrder,
         settings: JobSettings,
         ledger: Ledger,
-        progress: Any,
+        meeting: MeetingHandle,
         runner: asyncio.Runner,
         watcher: Watcher,
         service: Switchboard | None,
@@ -121,8 +120,7 @@ class _Reindexing:
         self._order = order
         self._settings = settings
         self._ledger = ledger
-        self._progress = progress
-        self._meeting = call_meeting(np.empty(0, np.uint64))
+        self._meeting = meeting
         self._runner = runner
         self._watcher = watcher
         self._table = open_for_writing(config.table, config.full_text)
@@ -189,7 +187,7 @@ class _Reindexing:
         if delta.ids is None or count > FOR_THE_PIPELINE:
             self._end_small_rounds()
             rows = TableRows(self._settings, report.old, delta.ids, self._failed)
-            stream(rows, self._settings, self._meeting, self._progress, ReadRows)
+            stream(rows, self._settings, self._meeting, self._meeting, ReadRows)
         elif count:
             ray.get(self._small_rounds().write.remote(delta.ids))
         if delta.gone:
@@ -203,7 +201,7 @@ class _Reindexing:
         if self._catching_up is None:
             resources = self._settings.resources
             actor = ray.remote(num_cpus=LEAST_CPUS, num_gpus=resources.encoder_gpus)(CatchUp)
-            self._catching_up = actor.remote(self._settings, self._meeting, self._progress)
+            self._catching_up = actor.remote(self._settings, self._meeting, self._meeting)
             if self._rows is not None:
                 self._catching_up.begin.remote(self._rows, self._settings)
         return self._catching_up

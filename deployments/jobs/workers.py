@@ -7,16 +7,18 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from deployments.jobs.resources import JobResources
-from deployments.jobs.stepping_back import step_back
+from deployments.jobs.stepping_back import step_back, take_turns
 from deployments.replica import bound_lance_threads
 
 T = TypeVar("T")
 
 
 def begin_work(resources: JobResources) -> None:
-    """Step back as far as the job is to, and take no more than is given. Before the first use of LanceDB."""
+    """Interrupt nobody, step back as far as the job is to, and take no more than is given. Before the first use of LanceDB."""
     if resources.steps_back:
         step_back()
+    else:
+        take_turns()
     bound_lance_threads()
     # Blocks are a megabyte or more and live for moments. Arrow's own allocator takes fresh memory for each, in pages so large
     # that to clear them takes four times as long as to fill them; malloc uses again what was freed.
