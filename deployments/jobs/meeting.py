@@ -23,13 +23,9 @@ MeetingHandle: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a reader has to know. `done`: the hashes of keys that need no more work, shared by the readers of a machine.
-
-    `into_empty`: the table had no row at that time.
-    """
+    """What who prepares items has to know. `into_empty`: the table had no row at that time."""
 
     card: EncoderCard
-    done: "ray.ObjectRef[Hashes]"
     into_empty: bool
 
 
@@ -43,6 +39,10 @@ class Meeting(Progress):
         self._card: asyncio.Future[EncoderCard] = asyncio.get_event_loop().create_future()
         self._opened: asyncio.Future[Opening] = asyncio.get_event_loop().create_future()
 
+    async def done(self) -> "list[ray.ObjectRef[Hashes]]":
+        """The hashes of keys that need no more work, shared by the readers of a machine."""
+        return [self._done]
+
     async def is_described(self) -> bool:
         return self._card.done()
 
@@ -55,7 +55,7 @@ class Meeting(Progress):
 
     async def open(self, into_empty: bool) -> None:
         """The table is ready for the encoder."""
-        self._opened.set_result(Opening(self._card.result(), self._done, into_empty))
+        self._opened.set_result(Opening(self._card.result(), into_empty))
 
     async def opening(self) -> Opening:
         return await asyncio.shield(self._opened)

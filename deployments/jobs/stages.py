@@ -6,7 +6,7 @@ Each holds objects of serve_app and forwards. Listing is one task, the others ar
 import pickle
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -45,17 +45,11 @@ def list_parts(_: pa.Table, source: Parts) -> Iterator[pa.Table]:
         yield pa.table({"part": pa.array([pickle.dumps(part)], pa.binary())})
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """What waits for the encoder to be known. `done`: shared by a machine's readers."""
-
-    documents: Preparing | Handing
-    videos: BulkVideos
-    done: Hashes
-
-
 class Prepare:
-    """Reads parts and makes their items ready to be encoded, unless encoders do that themselves; what is done is left out."""
+    """Reads parts and makes their items ready to be encoded, unless encoders do that themselves; what is done is left out.
+
+    What is made ready waits for the encoder to be known, and for the table; what is only read does not.
+    """
 
     @staticmethod
     def group_steps(resources: JobResources) -> int:
@@ -69,49 +63,56 @@ class Prepare:
         self._meeting = meeting
         self._meter = Meter(progress)
         self._runner = Loop()
-        self._opened: _Opened | None = None
 
-    def _open(self) -> "_Opened":
+    @cached_property
+    def _opening(self) -> Opening:
         """Once the encoder is known and the table is ready for it: until then this waits, and raises why they are not."""
-        if self._opened is None:
-            opening: Opening = ray.get(self._meeting.opening.remote())
-            self._opened = _Opened(
-                Handing(self._settings, self._meter)
-                if self._settings.resources.encoders_prepare
-                else Preparing(self._settings, opening, self._meter),
-                video_preparation(self._settings, opening.card, self._meter),
-                ray.get(opening.done),
-            )
-        return self._opened
+        opening: Opening = ray.get(self._meeting.opening.remote())
+        return opening
+
+    @cached_property
+    def _documents(self) -> Preparing | Handing:
+        if self._settings.resources.encoders_prepare:
+            return Handing(self._settings, self._meter)
+        return Preparing(self._settings, self._opening, self._meter)
+
+    @cached_property
+    def _videos(self) -> BulkVideos:
+        return video_preparation(self._settings, self._opening.card, self._meter)
+
+    @cached_property
+    def _done(self) -> Hashes:
+        (done,) = ray.get(self._meeting.done.remote())
+        hashes: Hashes = ray.get(done)
+        return hashes
 
     def __call__(self, parts: pa.Table) -> Iterator[pa.Table]:
         for part in parts.column("part").to_pylist():
             yield from self._part(pickle.loads(part))  # noqa: S301 - pickled by List
 
-    def _prepared(self, opened: "_Opened", items: Sequence[SourceItem]) -> Iterator[pa.Table]:
+    def _prepared(self, items: Sequence[SourceItem]) -> Iterator[pa.Table]:
         videos = [item for item in items if _is_video(item)]
         others = [item for item in items if not _is_video(item)] if videos else items
         # By what the source says, and not by what came of it: a worker that is run again has to cut as it did before.
         small = self._settings.resources.encoders_prepare and not any(map(picture_travels, others))
-        steps = self._runner.run(opened.documents.steps(others))
+        steps = self._runner.run(self._documents.steps(others))
         yield from pack(steps, GROUP_STEPS if small else PICTURE_GROUP_STEPS)
         for video in videos:
-            portions = opened.videos.prepare(video)
+            portions = self._videos.prepare(video)
             while portion := self._runner.run(anext(portions, None)):
                 yield from pack([Step(key, video.uri, outcome) for key, outcome in portion], PICTURE_GROUP_STEPS)
 
     def _part(self, part: Any) -> Iterator[pa.Table]:
-        opened = self._open()
         began = time.perf_counter()
         for found in self._source.read_part(part):
             if not isinstance(found, pa.Table):
                 yield from pack([Step(found.key, None, ItemFailure(found.code, found.message))])
                 continue
-            rows = found.filter(pa.array(~is_among(hashes_of(found.column("key").to_pylist()), opened.done)))
+            rows = found.filter(pa.array(~is_among(hashes_of(found.column("key").to_pylist()), self._done)))
             self._meter("read", len(rows), 0, time.perf_counter() - began)
             for start in range(0, len(rows), PREPARED_AT_ONCE):
                 items = rows_to_items(rows.slice(start, PREPARED_AT_ONCE))
-                yield from self._prepared(opened, items)
+                yield from self._prepared(items)
             self._meter.flush(skipped=len(found) - len(rows))
             began = time.perf_counter()
 
@@ -146,12 +147,13 @@ class Encode:
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         steps = unpack(rows)
+        opening = self._opening  # also where all items have failed: a writer needs a table to write nothing to
         self.load(
             words=any(_has_words(step.outcome) for step in steps),
             pictures=any(_has_picture(step.outcome) for step in steps),
         )
         began_at = time.time()
-        steps = self._ready(steps)
+        steps = self._ready(steps, opening)
         prepared = [step.outcome for step in steps if isinstance(step.outcome, Prepared)]
         began = time.perf_counter()
         encoded = self._runner.run(self._service.encode(prepared))
@@ -166,13 +168,19 @@ class Encode:
             written_group_steps(self._settings.commit_rows),
         )
 
-    def _ready(self, steps: list[Step]) -> list[Step]:
+    @cached_property
+    def _opening(self) -> Opening:
+        """Once the table is ready; raises why it will not be."""
+        opening: Opening = ray.get(self._meeting.opening.remote())
+        return opening
+
+    def _ready(self, steps: list[Step], opening: Opening) -> list[Step]:
         """What readers have left to be done."""
         items = [step.outcome for step in steps if isinstance(step.outcome, SourceItem)]
         if not items:
             return steps
         if self._preparing is None:
-            self._preparing = Preparing(self._settings, ray.get(self._meeting.opening.remote()), self._meter)
+            self._preparing = Preparing(self._settings, opening, self._meter)
         ready: list[Step] = []
         for start in range(0, len(items), PREPARED_AT_ONCE):
             ready += self._runner.run(self._preparing.steps(items[start : start + PREPARED_AT_ONCE]))
