@@ -9,8 +9,10 @@ hands its free places on to the next. Knows nothing of tables or HTTP.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from serve_app.core.moments import likely_videos, moments_of, represented, videos_of
 from serve_app.core.ranking import calibrated_scores, centred_rows, confidence, directions, pair_of
@@ -27,6 +29,8 @@ from serve_app.types import (
     StoredDocument,
     VectorQuery,
 )
+
+Scores: TypeAlias = npt.NDArray[np.float64]
 
 GROWTH = 4
 # Frames that are looked at for one of another modality, where they count as one result for each video.
@@ -67,7 +71,7 @@ class _Scored:
     """Candidates and their figures, [n] each, in the order of their ids. `moments`: of those that stand for a video."""
 
     documents: Sequence[StoredDocument]
-    scores: FloatVector
+    scores: Scores
     confidences: Sequence[float | None]
     moments: Sequence[tuple[Moment, ...]] = ()
 
@@ -163,17 +167,17 @@ def _pool(
     chosen = {each.document.id: each for part in (*lists, matching) for each in part}
     documents = [chosen[document_id] for document_id in sorted(chosen)]
     if not documents:
-        return _Scored([], np.zeros(0, np.float32), [])
+        return _Scored([], np.zeros(0), [])
     vectors = np.stack([each.vector for each in documents])
     modalities = [each.document.modality for each in documents]
-    calibrated = np.round(calibrated_scores(query, vectors, modalities, calibration), CALIBRATED_DECIMALS)
+    calibrated = _rounded(calibrated_scores(query, vectors, modalities, calibration), CALIBRATED_DECIMALS)
     known = {each: pair_of(query, each, calibration) is not None for each in set(modalities)}
     confidences = [
         confidence(float(score), found.rows_searched) if known[modality] else None
         for score, modality in zip(calibrated, modalities, strict=True)
     ]
     is_plain = ranking is Ranking.COSINE
-    plain = np.round(cosines(query.vector, vectors), COSINE_DECIMALS) if is_plain else calibrated
+    plain = _rounded(cosines(query.vector, vectors), COSINE_DECIMALS) if is_plain else calibrated
     order = _descending(plain)
     stands = represented(documents, order) if groups else {at: [at] for at in order}
     kept = sorted(stands)
@@ -200,6 +204,11 @@ def _pool(
     )
 
 
+def _rounded(scores: FloatVector, decimals: int) -> Scores:
+    """In float64, where 0.7 is what a user writes for `min_score`, and not a little less."""
+    return scores.astype(np.float64).round(decimals)
+
+
 def _parted(rows: Sequence[StoredDocument]) -> tuple[list[StoredDocument], list[StoredDocument]]:
     frames = [each for each in rows if each.document.modality is Modality.VIDEO_FRAME]
     return frames, [each for each in rows if each.document.modality is not Modality.VIDEO_FRAME]
@@ -211,14 +220,14 @@ def _good_enough(query: VectorQuery, score: float, sure: float | None) -> bool:
     )
 
 
-def _fused(documents: Sequence[StoredDocument], calibrated: FloatVector, matching: Sequence[str]) -> FloatVector:
+def _fused(documents: Sequence[StoredDocument], calibrated: Scores, matching: Sequence[str]) -> Scores:
     """Reciprocal rank fusion of the vectors' order and the words' order.
 
     A document without text cannot hold the words. It is put beside the words' order at the place that it has, by vector, among
     those without text: the best picture gains what the best match gains, and beyond as many as match nobody gains.
     """
     by_vector = _descending(calibrated)
-    fused = np.zeros(len(documents), np.float32)
+    fused = np.zeros(len(documents))
     fused[by_vector] = 1.0 / (FUSION + 1 + np.arange(len(documents)))
     place = {document_id: at for at, document_id in enumerate(matching)}
     wordless = 0
@@ -255,13 +264,13 @@ def _order(
     return _spread_out(pool.scores, comparable(pool.documents), comparable(placed), order, query.diversity, places)
 
 
-def _descending(scores: FloatVector) -> list[int]:
+def _descending(scores: Scores) -> list[int]:
     """Positions, best first, equals as they stand (by id)."""
     return [int(at) for at in np.argsort(-scores, kind="stable")]
 
 
 def _spread_out(
-    scores: FloatVector,
+    scores: Scores,
     rows: FloatMatrix,
     placed: FloatMatrix,
     order: Sequence[int],

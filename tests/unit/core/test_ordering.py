@@ -125,6 +125,23 @@ def test_what_scores_lower_than_asked_for_is_left_out() -> None:
     assert kept == scores[:4]
 
 
+@pytest.mark.parametrize("cosine", [0.6, 0.7, 0.8])
+def test_a_score_as_it_is_shown_finds_its_document(cosine: float) -> None:
+    row = np.zeros(32, np.float32)
+    row[:2] = cosine, np.sqrt(1 - cosine**2)
+    query = asked(np.eye(32, dtype=np.float32)[0], min_score=cosine)
+    found = Candidates({TEXT: [stored("here", TEXT, row)]}, (), 1)
+    assert [hit.score for hit in page(query, found, Ranking.COSINE, CALIBRATION, CANDIDATES)] == [cosine]
+
+
+def test_what_a_batch_does_to_the_last_bits_parts_no_equals() -> None:
+    row = ROWS[TEXT][5].vector
+    same = [stored(f"{at}", TEXT, unit(row + 1e-7 * RNG.normal(size=32).astype(np.float32))) for at in range(9)]
+    for ranking in (Ranking.COSINE, Ranking.CALIBRATED):
+        hits = page(asked(), Candidates({TEXT: same[::-1]}, (), 9), ranking, CALIBRATION, CANDIDATES)
+        assert [hit.document.id for hit in hits] == [each.document.id for each in same]
+
+
 def test_a_query_without_a_good_match_finds_nothing_above_the_confidence_asked_for() -> None:
     assert set(ids_of(asked(min_confidence=0.9))) == {"text-005", "image-005"}
     strangers = [unit(each + GAPS[TEXT]) for each in RNG.normal(size=(100, 32)).astype(np.float32)]
