@@ -11,7 +11,7 @@ from serve_app.errors import InvalidRequest, SnapshotExists, SnapshotNotFound, T
 from serve_app.http.answers import AnswerModel, json_of
 from serve_app.http.bodies import read_json
 from serve_app.http.operations import Answer, Operation, Parameter
-from serve_app.http.wire import WireModel
+from serve_app.http.wire_model import NothingIn, WireModel
 from serve_app.services.keeping import KeepingService
 from serve_app.types import Snapshot, TableEntry
 
@@ -62,10 +62,6 @@ class HoldIn(WireModel):
     """How long writes are to wait."""
 
     seconds: float = Field(description="From now on; a switch of tables ends it earlier.", gt=0, le=LONGEST_HOLD_S)
-
-
-class ReleaseIn(WireModel):
-    """Nothing is to be said."""
 
 
 class SnapshotGoneOut(AnswerModel):
@@ -131,7 +127,7 @@ class KeepingRoutes:
         return json_of(TableVersionOut(table_version=await self._keeping.hold_writes(seconds)))
 
     async def release(self, request: Request) -> Response:
-        await read_json(request, ReleaseIn)
+        await read_json(request, NothingIn)
         await self._keeping.release_writes()
         return json_of(ReleasedOut())
 
@@ -236,7 +232,7 @@ def _tables(routes: KeepingRoutes) -> Sequence[Operation]:
             "Let writes go on that wait",
             {200: Answer("They go on.", ReleasedOut)},
             errors=(InvalidRequest, Unavailable),
-            body=ReleaseIn,
+            body=NothingIn,
         ),
         Operation(
             "DELETE",

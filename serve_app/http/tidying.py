@@ -8,7 +8,7 @@ from serve_app.errors import InvalidRequest, Unavailable
 from serve_app.http.answers import AnswerModel, json_of
 from serve_app.http.bodies import read_json
 from serve_app.http.operations import Answer, Operation
-from serve_app.http.wire import WireModel
+from serve_app.http.wire_model import NothingIn, WireModel
 from serve_app.services.documents import DocumentService
 
 
@@ -33,10 +33,6 @@ class OrphansOut(AnswerModel):
     next_after: str | None = Field(description="Ask for the next part with this as `after`; null after the last one.")
 
 
-class OptimizeIn(WireModel):
-    """Nothing is to be said."""
-
-
 class OptimizedOut(AnswerModel):
     """How far it is."""
 
@@ -53,7 +49,7 @@ def tidying_operations(documents: DocumentService) -> list[Operation]:
         return json_of(OrphansOut(**{name: getattr(found, name) for name in OrphansOut.model_fields}))
 
     async def optimize(request: Request) -> Response:
-        await read_json(request, OptimizeIn)
+        await read_json(request, NothingIn)
         optimized = await documents.optimize()
         return json_of(OptimizedOut(done=optimized.done, table_version=optimized.table_version))
 
@@ -67,7 +63,7 @@ def tidying_operations(documents: DocumentService) -> list[Operation]:
             {200: Answer("It is done, or still under way after some seconds.", OptimizedOut)},
             "They are kept by themselves, once enough has changed. For who has stored much and measures next.",
             errors=(InvalidRequest, Unavailable),
-            body=OptimizeIn,
+            body=NothingIn,
         ),
         Operation(
             "POST",

@@ -9,6 +9,10 @@ class WireModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
 
 
+class NothingIn(WireModel):
+    """Nothing is to be said."""
+
+
 def exactly_one_of(*names: str) -> Discriminator:
     """Chooses a union's member by the one of these keys that the object has; its tag is the key between angle brackets."""
 
