@@ -73,3 +73,9 @@ def call_meeting(done: "Hashes") -> MeetingHandle:
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     handle: MeetingHandle = ray.remote(Meeting).options(num_cpus=0, scheduling_strategy=here).remote([ray.put(done)])
     return handle
+
+
+def opened(meeting: MeetingHandle) -> Opening:
+    """Once the encoder is known and the table is ready for it: until then this waits, and raises why they are not."""
+    opening: Opening = ray.get(meeting.opening.remote())
+    return opening

@@ -22,7 +22,7 @@ from ray.exceptions import RayError
 from deployments.jobs.ledger import Done, Ledger
 from deployments.jobs.meeting import MeetingHandle, call_meeting
 from deployments.jobs.orders import JobOrder
-from deployments.jobs.progress import Figures, ProgressHandle
+from deployments.jobs.progress import Figures
 from deployments.jobs.resources import LEAST_CPUS, JobResources, lasting_cpus, plan_resources
 from deployments.jobs.settings import JobSettings, Parts, Source
 from deployments.jobs.sink import TableSink
@@ -62,7 +62,7 @@ def run_job(source: Source, order: JobOrder, tell: Callable[[JobState], None]) -
     watcher = Watcher(ledger, meeting, state, settings.resources, tell)
     with failures_told(ledger, watcher, state.attempt), asyncio.Runner() as runner, watcher:
         with _opening_table(settings, meeting):
-            stream(source, settings, meeting, progress=meeting)
+            stream(source, settings, meeting)
         service = indexing_service(settings.open_table(), order.config.table, order.config.search)
         figures: Figures = ray.get(meeting.figures.remote())
         watcher.upkeep_begins()
@@ -90,7 +90,6 @@ def stream(
     source: Parts,
     settings: JobSettings,
     meeting: MeetingHandle,
-    progress: ProgressHandle,
     prepare: type[Any] = Prepare,
 ) -> None:
     """The pipeline itself; returns after the last commit. What stages ask Ray for is in `settings.resources`.
@@ -113,7 +112,7 @@ def stream(
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=resources.preparers, max_tasks_in_flight_per_actor=2),
-        fn_constructor_args=(source, settings, meeting, progress),
+        fn_constructor_args=(source, settings, meeting),
         num_cpus=resources.preparer_cpus,
     )
     data = data.map_batches(
@@ -121,12 +120,12 @@ def stream(
         batch_size=groups_for(batch_rows, prepare.group_steps(resources)),
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=resources.encoders, max_tasks_in_flight_per_actor=2),
-        fn_constructor_args=(settings, meeting, progress),
+        fn_constructor_args=(settings, meeting),
         num_cpus=resources.encoder_cpus,
         num_gpus=resources.encoder_gpus or None,
     )
     data.write_datasink(
-        TableSink(settings, progress),
+        TableSink(settings, meeting),
         concurrency=resources.writers,
         ray_remote_args={"num_cpus": resources.writer_cpus},
     )

@@ -187,7 +187,7 @@ class _Reindexing:
         if delta.ids is None or count > FOR_THE_PIPELINE:
             self._end_small_rounds()
             rows = TableRows(self._settings, report.old, delta.ids, self._failed)
-            stream(rows, self._settings, self._meeting, self._meeting, ReadRows)
+            stream(rows, self._settings, self._meeting, ReadRows)
         elif count:
             ray.get(self._small_rounds().write.remote(delta.ids))
         if delta.gone:
@@ -201,7 +201,7 @@ class _Reindexing:
         if self._catching_up is None:
             resources = self._settings.resources
             actor = ray.remote(num_cpus=LEAST_CPUS, num_gpus=resources.encoder_gpus)(CatchUp)
-            self._catching_up = actor.remote(self._settings, self._meeting, self._meeting)
+            self._catching_up = actor.remote(self._settings, self._meeting)
             if self._rows is not None:
                 self._catching_up.begin.remote(self._rows, self._settings)
         return self._catching_up

@@ -13,12 +13,11 @@ from itertools import chain, pairwise
 from typing import TypeAlias
 
 import pyarrow as pa
-import ray
 from ray.data._internal.execution.interfaces import TaskContext
 
 from deployments.jobs.comparing import compare_tables
-from deployments.jobs.meeting import MeetingHandle, Opening
-from deployments.jobs.progress import Meter, ProgressHandle
+from deployments.jobs.meeting import MeetingHandle, opened
+from deployments.jobs.progress import Meter
 from deployments.jobs.resources import JobResources
 from deployments.jobs.settings import JobSettings
 from deployments.jobs.sink import TableSink
@@ -88,17 +87,16 @@ class ReadRows:
         source: TableRows,
         settings: JobSettings,
         meeting: MeetingHandle,
-        progress: ProgressHandle,
     ) -> None:
         begin_work(settings.resources)
         _, pictures, decoder = picture_tools(settings)
         self._failed = source.failed
-        self._meter = Meter(progress)
+        self._meter = Meter(meeting)
         self._runner = Loop()
         self._old = source.table()
         self._new = settings.open_table()
         # What is done is not asked for: a row may have to be done once more, when it has changed.
-        opening: Opening = ray.get(meeting.opening.remote())
+        opening = opened(meeting)
         self._service = RowPreparation(pictures, decoder, self._new, opening.card.preprocessing, observe=self._meter)
 
     def __call__(self, parts: pa.Table) -> Iterator[pa.Table]:
@@ -134,15 +132,14 @@ class ReadRows:
 class CatchUp:
     """An actor with the whole pipeline in it, its model loaded: for a few rows at a time, at once."""
 
-    def __init__(self, settings: JobSettings, meeting: MeetingHandle, progress: ProgressHandle) -> None:
+    def __init__(self, settings: JobSettings, meeting: MeetingHandle) -> None:
         self._meeting = meeting
-        self._progress = progress
-        self._encode = Encode(settings, meeting, progress)
+        self._encode = Encode(settings, meeting)
 
     def begin(self, rows: TableRows, settings: JobSettings) -> None:
         """Say what comes from where, and, in `settings`, into which table it goes, which is ready."""
-        self._read = ReadRows(rows, settings, self._meeting, self._progress)
-        self._sink = TableSink(settings, self._progress)
+        self._read = ReadRows(rows, settings, self._meeting)
+        self._sink = TableSink(settings, self._meeting)
 
     def warm(self) -> None:
         """Returns once both towers are loaded."""

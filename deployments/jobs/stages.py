@@ -14,9 +14,9 @@ import ray
 
 from deployments.checkpoints import tower_arguments
 from deployments.jobs.ledger import Hashes, hashes_of, is_among
-from deployments.jobs.meeting import MeetingHandle, Opening
+from deployments.jobs.meeting import MeetingHandle, Opening, opened
 from deployments.jobs.preparing import Handing, Preparing, picture_travels
-from deployments.jobs.progress import Meter, ProgressHandle
+from deployments.jobs.progress import Meter
 from deployments.jobs.resources import JobResources
 from deployments.jobs.settings import JobSettings, Parts, Source
 from deployments.jobs.steps import GROUP_STEPS, PICTURE_GROUP_STEPS, Outcome, Step, pack, unpack, written_group_steps
@@ -56,19 +56,17 @@ class Prepare:
         """How many steps come in a block, where no pictures are in it."""
         return GROUP_STEPS if resources.encoders_prepare else PICTURE_GROUP_STEPS
 
-    def __init__(self, source: Source, settings: JobSettings, meeting: MeetingHandle, progress: ProgressHandle) -> None:
+    def __init__(self, source: Source, settings: JobSettings, meeting: MeetingHandle) -> None:
         begin_work(settings.resources)
         self._source = source
         self._settings = settings
         self._meeting = meeting
-        self._meter = Meter(progress)
+        self._meter = Meter(meeting)
         self._runner = Loop()
 
     @cached_property
     def _opening(self) -> Opening:
-        """Once the encoder is known and the table is ready for it: until then this waits, and raises why they are not."""
-        opening: Opening = ray.get(self._meeting.opening.remote())
-        return opening
+        return opened(self._meeting)
 
     @cached_property
     def _documents(self) -> Preparing | Handing:
@@ -127,11 +125,11 @@ class Encode:
     The first encoder that comes up tells the meeting which model it is.
     """
 
-    def __init__(self, settings: JobSettings, meeting: MeetingHandle, progress: ProgressHandle) -> None:
+    def __init__(self, settings: JobSettings, meeting: MeetingHandle) -> None:
         begin_work(settings.resources)
         self._settings = settings
         self._meeting = meeting
-        self._meter = Meter(progress)
+        self._meter = Meter(meeting)
         self._runner = Loop()
         self._preparing: Preparing | None = None
         self._texts: EncodingService[str] | None = None
@@ -147,7 +145,8 @@ class Encode:
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         steps = unpack(rows)
-        opening = self._opening  # also where all items have failed: a writer needs a table to write nothing to
+        # Also where all items have failed: a writer needs a table to write nothing to.
+        opening = self._opening
         self.load(
             words=any(_has_words(step.outcome) for step in steps),
             pictures=any(_has_picture(step.outcome) for step in steps),
@@ -170,9 +169,7 @@ class Encode:
 
     @cached_property
     def _opening(self) -> Opening:
-        """Once the table is ready; raises why it will not be."""
-        opening: Opening = ray.get(self._meeting.opening.remote())
-        return opening
+        return opened(self._meeting)
 
     def _ready(self, steps: list[Step], opening: Opening) -> list[Step]:
         """What readers have left to be done."""
