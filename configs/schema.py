@@ -357,6 +357,12 @@ class CallConfig(Section):
         default=8, ge=1, description="Most pictures, files or pixels, that travel as one call."
     )
     max_picture_calls: int = Field(default=8, ge=1, description="Calls with pictures under way per caller.")
+    max_partial_picture_calls: int = Field(
+        default=2,
+        ge=1,
+        description="While so many are under way, pictures sent with a question, and pixels, wait until they fill a call "
+        "or one has ended.",
+    )
     max_queued_items: int = Field(
         default=2048, ge=1, description="Items that may wait at the caller; more are refused."
     )

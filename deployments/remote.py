@@ -8,8 +8,8 @@ writes are idempotent), so a call to a replica that died is made again, on anoth
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
@@ -29,6 +29,7 @@ from serve_app.types import (
     FilePart,
     Filter,
     FloatMatrix,
+    InlinePicture,
     ItemFailure,
     Optimized,
     Orphans,
@@ -46,6 +47,8 @@ from serve_app.types import (
     VideoUri,
 )
 
+T = TypeVar("T")
+R = TypeVar("R")
 log = logging.getLogger(__name__)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 # Calls that carry pictures, pixels or many vectors. Serve's gRPC, which some ways to run it take for all calls, is quick for
@@ -86,13 +89,28 @@ class Target:
 
     def coalesced(self, method: str, *, large: bool = False) -> Batcher[Any, Any]:
         """Calls of a method that takes one list and returns one of the same length. `large`: as those in LARGE travel."""
-        return self._batcher(method, self._calls.max_batch_size, self._calls.max_in_flight, large)
+        return self._batcher(method, self._calls.max_batch_size, self._calls.max_in_flight, large=large)
 
-    def coalesced_files(self, method: str) -> Batcher[Any, Any]:
-        """The same for items of megabytes each: fewer in a call, more calls side by side."""
-        return self._batcher(method, self._calls.max_pictures_per_call, self._calls.max_picture_calls)
+    def coalesced_files(self, method: str, *, at_hand: bool = False) -> Batcher[Any, Any]:
+        """The same for items of megabytes each: fewer in a call, more calls side by side.
 
-    def _batcher(self, method: str, max_batch_size: int, max_in_flight: int, large: bool = False) -> Batcher[Any, Any]:
+        `at_hand`: nothing has to be fetched or stored for them, so that waiting for a full call never is waiting for a slow host.
+        """
+        calls = self._calls
+        partial = calls.max_partial_picture_calls if at_hand else None
+        return self._batcher(
+            method, calls.max_pictures_per_call, calls.max_picture_calls, max_partial_in_flight=partial
+        )
+
+    def _batcher(
+        self,
+        method: str,
+        max_batch_size: int,
+        max_in_flight: int,
+        *,
+        max_partial_in_flight: int | None = None,
+        large: bool = False,
+    ) -> Batcher[Any, Any]:
         async def run(items: Sequence[Any]) -> Sequence[Any]:
             results: Sequence[Any] = await self.call(method, items, large=large)
             return results
@@ -103,8 +121,21 @@ class Target:
             max_queued_items=self._calls.max_queued_items,
             max_wait_s=self._calls.max_wait_s,
             max_in_flight=max_in_flight,
+            max_partial_in_flight=max_partial_in_flight,
             cancel_abandoned=True,
         )
+
+
+async def _by_lane(
+    items: Sequence[T], goes_first: Callable[[T], bool], first: Batcher[T, R], other: Batcher[T, R]
+) -> list[R]:
+    """The results of items of which some travel by the one coalescer and the rest by the other, in order."""
+    lanes = [goes_first(item) for item in items]
+    chosen = [item for item, is_first in zip(items, lanes, strict=True) if is_first]
+    rest = [item for item, is_first in zip(items, lanes, strict=True) if not is_first]
+    found = await asyncio.gather(first.submit_all(chosen), other.submit_all(rest))
+    of_first, of_other = iter(found[0]), iter(found[1])
+    return [next(of_first if is_first else of_other) for is_first in lanes]
 
 
 async def _answer_of(response: Any) -> Any:
@@ -151,7 +182,9 @@ class RemoteImageEncoder:
 
     def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig) -> None:
         self._target = Target(handle, calls)
-        self._pictures: Batcher[Pixels, Embedding | ItemFailure] = self._target.coalesced_files("encode_pixels")
+        self._pictures: Batcher[Pixels, Embedding | ItemFailure] = self._target.coalesced_files(
+            "encode_pixels", at_hand=True
+        )
 
     async def encode_pixels(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:
         return await self._pictures.submit_all(pictures)
@@ -169,11 +202,18 @@ class RemotePreprocessor:
         self._tasks: Batcher[PictureTask, EmbeddedPicture | ItemFailure] = self._target.coalesced_files(
             "embed_pictures"
         )
+        self._at_hand: Batcher[PictureTask, EmbeddedPicture | ItemFailure] = self._target.coalesced_files(
+            "embed_pictures", at_hand=True
+        )
         self._uris: Batcher[str, str | ItemFailure] = self._target.coalesced_files("identify_pictures")
         self._signed: Batcher[str, str | None] = self._target.coalesced("sign")
 
     async def embed_pictures(self, tasks: Sequence[PictureTask]) -> list[EmbeddedPicture | ItemFailure]:
-        return await self._tasks.submit_all(tasks)
+        # Apart: who sends a picture with the question does not wait for what others have fetched or kept.
+        def is_at_hand(task: PictureTask) -> bool:
+            return isinstance(task.picture, InlinePicture) and not task.keep
+
+        return await _by_lane(tasks, is_at_hand, self._at_hand, self._tasks)
 
     async def identify_pictures(self, uris: Sequence[str]) -> list[str | ItemFailure]:
         return await self._uris.submit_all(uris)
@@ -215,11 +255,7 @@ class RemoteRetriever:
 
     async def search(self, queries: Sequence[VectorQuery]) -> list[SearchPage | ItemFailure]:
         # Pages with vectors are large: searches that ask for some travel apart from those that do not.
-        large = [query for query in queries if query.vectors]
-        small = [query for query in queries if not query.vectors]
-        pages = await asyncio.gather(self._with_vectors.submit_all(large), self._queries.submit_all(small))
-        of_large, of_small = iter(pages[0]), iter(pages[1])
-        return [next(of_large if query.vectors else of_small) for query in queries]
+        return await _by_lane(queries, lambda query: bool(query.vectors), self._with_vectors, self._queries)
 
     async def get(
         self, ids: Sequence[str], min_table_version: int = 0, as_of: str | None = None

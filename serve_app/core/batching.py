@@ -23,9 +23,10 @@ class Batcher(Generic[T, R]):
 
     `run` takes a list and returns one of the same length; what it raises is raised for each item of that batch.
     An item whose caller gave up before its batch began is dropped. `cancel_abandoned`: so is a batch under way whose callers
-    have all given up; not for work that goes on when its task is cancelled. Items are refused when more than
-    `max_queued_items` would wait, or when, at the pace of the latest batches, they would wait longer than `max_wait_s`.
-    Belongs to one event loop.
+    have all given up; not for work that goes on when its task is cancelled. `max_partial_in_flight`: while so many calls run, a
+    batch that is not full waits until it is, or until one of them ends; what is to run is then cut into few large batches.
+    Items are refused when more than `max_queued_items` would wait, or when, at the pace of the latest batches, they would wait
+    longer than `max_wait_s`. Belongs to one event loop.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Batcher(Generic[T, R]):
         max_queued_items: int,
         max_wait_s: float = float("inf"),
         max_in_flight: int = 1,
+        max_partial_in_flight: int | None = None,
         cancel_abandoned: bool = False,
     ) -> None:
         self._run = run
@@ -43,6 +45,7 @@ class Batcher(Generic[T, R]):
         self._max_queued_items = max_queued_items
         self._max_wait_s = max_wait_s
         self._max_in_flight = max_in_flight
+        self._max_partial_in_flight = max_partial_in_flight or max_in_flight
         self._cancel_abandoned = cancel_abandoned
         self._queue: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._running: set[asyncio.Task[None]] = set()
@@ -90,7 +93,7 @@ class Batcher(Generic[T, R]):
         return too_many(len(self._queue)) and too_many(self.queued)
 
     def _start(self) -> None:
-        while self._queue and len(self._running) < self._max_in_flight:
+        while self._queue and len(self._running) < self._bound_now():
             batch = self._take()
             if batch:
                 task = asyncio.get_running_loop().create_task(self._finish(batch))
@@ -98,6 +101,10 @@ class Batcher(Generic[T, R]):
                 task.add_done_callback(self._done)
                 if self._cancel_abandoned:
                     _cancel_when_all_are_done(task, [future for _, future in batch])
+
+    def _bound_now(self) -> int:
+        is_full = len(self._queue) >= self._max_batch_size
+        return self._max_in_flight if is_full else min(self._max_partial_in_flight, self._max_in_flight)
 
     def _take(self) -> list[tuple[T, asyncio.Future[R]]]:
         batch: list[tuple[T, asyncio.Future[R]]] = []

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from serve_app.core.failures import failure_of, value_of
+from serve_app.core.failures import failure_of
 from serve_app.core.ids import sha256_of
 from serve_app.errors import CrossmodalError, PictureTooLarge
 from serve_app.ports import ImageSource, ObjectStore, PictureDecoding, PixelEncoding
@@ -22,6 +22,14 @@ from serve_app.types import (
 )
 
 T = TypeVar("T")
+
+
+class _File(NamedTuple):
+    """A picture file that proved to be one."""
+
+    data: bytes
+    content_sha256: str
+    pixels: Pixels
 
 
 class PictureService:
@@ -46,8 +54,21 @@ class PictureService:
         self._preprocessing: ImagePreprocessing | None = None
 
     async def embed_pictures(self, tasks: Sequence[PictureTask]) -> list[EmbeddedPicture | ItemFailure]:
-        """Each picture's hash, URI and embedding. A picture is kept before its embedding is returned."""
-        return list(await asyncio.gather(*(self._as_value(self._embed(task)) for task in tasks)))
+        """Each picture's hash, URI and embedding. A picture is kept before its embedding is returned.
+
+        What came together is encoded together: one by one, as they are decoded, they would make many small batches.
+        """
+        files = await asyncio.gather(*(self._as_value(self._read(task)) for task in tasks))
+        sound = [(task, file) for task, file in zip(tasks, files, strict=True) if isinstance(file, _File)]
+        # Kept only once it proved to be a picture; encoded meanwhile.
+        vectors, uris = await asyncio.gather(
+            self._encode([file.pixels for _, file in sound]),
+            asyncio.gather(*(self._as_value(self._keep(task, file)) for task, file in sound)),
+        )
+        embedded = iter(
+            _embedded(file, uri, vector) for (_, file), uri, vector in zip(sound, uris, vectors, strict=True)
+        )
+        return [next(embedded) if isinstance(file, _File) else file for file in files]
 
     async def identify_pictures(self, uris: Sequence[str]) -> list[str | ItemFailure]:
         """SHA-256 of the file behind each URI."""
@@ -76,21 +97,23 @@ class PictureService:
             return uri
         return await self._store.signed_url(uri) if self._store.owns(uri) else None
 
-    async def _embed(self, task: PictureTask) -> EmbeddedPicture:
+    async def _read(self, task: PictureTask) -> _File:
         data = await self._bytes_of(task.picture)
         pixels = await self._in_thread(self._decoder.to_pixels, data, await self._wanted_preprocessing())
-        content_sha256 = sha256_of(data)
-        # Kept only once it proved to be a picture; encoded meanwhile.
-        encoded, uri = await asyncio.gather(self._encode(pixels), self._keep(task, content_sha256, data))
-        return EmbeddedPicture(content_sha256=content_sha256, uri=uri, embedding=encoded)
+        return _File(data, sha256_of(data), pixels)
 
-    async def _encode(self, pixels: Pixels) -> Embedding:
-        return value_of((await self._encoding.encode_pixels([pixels]))[0])
+    async def _encode(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:
+        try:
+            return await self._encoding.encode_pixels(pictures) if pictures else []
+        except CrossmodalError as error:
+            return [failure_of(error)] * len(pictures)
 
-    async def _keep(self, task: PictureTask, content_sha256: str, data: bytes) -> str | None:
+    async def _keep(self, task: PictureTask, file: _File) -> str | None:
         if not isinstance(task.picture, InlinePicture):
             return task.picture.uri
-        return await self._store.put(content_sha256, self._decoder.media_type(data), data) if task.keep else None
+        if not task.keep:
+            return None
+        return await self._store.put(file.content_sha256, self._decoder.media_type(file.data), file.data)
 
     async def _identify(self, uri: str) -> str:
         return sha256_of(await self._source.fetch(uri))
@@ -116,3 +139,11 @@ class PictureService:
             return await work
         except CrossmodalError as error:
             return failure_of(error)
+
+
+def _embedded(
+    file: _File, uri: str | ItemFailure | None, vector: Embedding | ItemFailure
+) -> EmbeddedPicture | ItemFailure:
+    if isinstance(vector, ItemFailure):
+        return vector
+    return uri if isinstance(uri, ItemFailure) else EmbeddedPicture(file.content_sha256, uri, vector)

@@ -60,6 +60,22 @@ async def test_no_more_calls_run_at_once_than_allowed() -> None:
     assert device.most_running == 2
 
 
+async def test_a_batch_that_is_not_full_waits_for_company_while_enough_calls_run() -> None:
+    device = Device()
+    batches = Batcher(device.run, max_batch_size=4, max_queued_items=100, max_in_flight=3, max_partial_in_flight=1)
+    tasks = [asyncio.create_task(batches.submit(0))]
+    await until(lambda: device.running)
+    tasks += [asyncio.create_task(batches.submit(item)) for item in (1, 2, 3)]
+    await asyncio.sleep(0.01)
+    assert device.batches == [[0]], "three items are no full batch"
+    tasks += [asyncio.create_task(batches.submit(item)) for item in (4, 5)]
+    await until(lambda: device.running == 2)
+    assert device.batches == [[0], [1, 2, 3, 4]]
+    device.free.set()
+    assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10]
+    assert device.batches[2:] == [[5]], "what waited goes when a call has ended, full or not"
+
+
 async def test_a_cancelled_item_costs_nothing() -> None:
     device = Device()
     batches = batcher(device)

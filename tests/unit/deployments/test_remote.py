@@ -10,9 +10,9 @@ from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
 from configs.schema import CallConfig
-from deployments.remote import RemoteTextEncoder
+from deployments.remote import RemotePreprocessor, RemoteTextEncoder
 from serve_app.errors import Overloaded, Unavailable
-from serve_app.types import Embedding
+from serve_app.types import Embedding, InlinePicture, PictureTask, PictureUri
 from tests.fakes.parts import until
 
 VECTOR = np.array([1.0], np.float32)
@@ -21,7 +21,7 @@ VECTOR = np.array([1.0], np.float32)
 class Response:
     """A call under way: answered, or failed, when the test says so."""
 
-    def __init__(self, texts: list[str]) -> None:
+    def __init__(self, texts: list[Any]) -> None:
         self.texts = texts
         self.given_up = False
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -41,14 +41,15 @@ class Handle:
 
     deployment_name = "TextEncoder"
 
-    def __init__(self) -> None:
+    def __init__(self, method: str = "encode_texts") -> None:
+        self.method = method
         self.calls: list[Response] = []
 
-    def options(self, method_name: str) -> "Handle":
-        assert method_name == "encode_texts"
+    def options(self, method_name: str | None = None, _by_reference: bool = False) -> "Handle":
+        assert method_name == self.method if method_name else _by_reference
         return self
 
-    def remote(self, texts: list[str]) -> Response:
+    def remote(self, texts: list[Any]) -> Response:
         self.calls.append(Response(texts))
         return self.calls[-1]
 
@@ -70,6 +71,38 @@ async def test_what_gathers_while_calls_are_under_way_travels_as_one() -> None:
     handle.calls[1].answer()
     results = [cast(Embedding, result).fingerprint for (result,) in await asyncio.gather(*tasks)]
     assert results == ["first", "0", "1", "2", "3", "4"]
+
+
+async def test_pictures_that_come_with_a_question_wait_for_nobodys_file() -> None:
+    handle = Handle("embed_pictures")
+    pictures = RemotePreprocessor(
+        cast(DeploymentHandle[Any], handle), CallConfig(max_picture_calls=1, max_pictures_per_call=2)
+    )
+    fetched = PictureTask(PictureUri("https://slow.test/picture.jpg"))
+    kept, asked = PictureTask(InlinePicture(b"kept"), keep=True), PictureTask(InlinePicture(b"asked"))
+    task = asyncio.create_task(pictures.embed_pictures([fetched, asked, kept]))
+    await until(lambda: len(handle.calls) == 2)
+    assert [call.texts for call in handle.calls] == [[asked], [fetched, kept]]
+    handle.calls[0].future.set_result(["of asked"])
+    handle.calls[1].future.set_result(["of fetched", "of kept"])
+    assert await task == ["of fetched", "of asked", "of kept"]
+
+
+async def test_pictures_at_hand_gather_until_they_fill_a_call() -> None:
+    handle = Handle("embed_pictures")
+    calls = CallConfig(max_partial_picture_calls=1, max_pictures_per_call=3)
+    pictures = RemotePreprocessor(cast(DeploymentHandle[Any], handle), calls)
+    tasks = [PictureTask(InlinePicture(bytes([at]))) for at in range(5)]
+    under_way = [asyncio.create_task(pictures.embed_pictures([tasks[0]]))]
+    await until(lambda: handle.calls)
+    under_way += [asyncio.create_task(pictures.embed_pictures([task])) for task in tasks[1:]]
+    await until(lambda: len(handle.calls) == 2)
+    assert [call.texts for call in handle.calls] == [tasks[:1], tasks[1:4]]
+    for call in handle.calls:
+        call.future.set_result(call.texts)
+    await until(lambda: len(handle.calls) == 3)
+    handle.calls[2].future.set_result(handle.calls[2].texts)
+    assert [found for (found,) in await asyncio.gather(*under_way)] == tasks
 
 
 async def test_a_call_is_given_up_when_the_last_of_its_callers_has_gone() -> None:
