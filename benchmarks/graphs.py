@@ -1,9 +1,10 @@
 """Starts the graphs that are measured, as child processes that end cleanly: the product's, and those of other modules here.
 
-The number of replicas is fixed, so that autoscaling does not change what is measured; an encoder gets all the cores that are
-there, as the plain loop does, and Ray is told of more CPUs than there are so that everything finds its place.
+The number of replicas is fixed, so that autoscaling does not change what is measured; the replicas of an encoder share all the
+cores that are there, as many as the plain loop has, and Ray is told of more CPUs so that everything finds its place.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -63,6 +64,21 @@ def product_file(
         if name in (queues or {}):
             deployment["max_queued_requests"] = (queues or {})[name]
     return ServeFile(content, file.host, file.port)
+
+
+def sharing_cores(encoders: int) -> dict[str, Any]:
+    """Arguments of `product_file` for so many replicas of each encoder, which have all cores among them."""
+    return {"threads": max(1, cores() // encoders), "replicas": dict.fromkeys(ENCODERS, encoders)}
+
+
+def takes_encoders(parser: argparse.ArgumentParser) -> None:
+    """The option of a benchmark that starts the product."""
+    parser.add_argument(
+        "--encoders",
+        type=int,
+        default=cores(),
+        help="replicas of each encoder, which share the cores; by default one a core",
+    )
 
 
 def other_file(import_path: str, arguments: Mapping[str, Any] | None = None) -> ServeFile:

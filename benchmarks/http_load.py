@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.encoder import rate
-from benchmarks.graphs import INGRESS, cores, encoder_settings, product_file, running
+from benchmarks.graphs import INGRESS, encoder_settings, product_file, running, sharing_cores, takes_encoders
 from benchmarks.load import Load, closed_loop, open_loop
 from benchmarks.plain import PlainOpenClip, batches
 from benchmarks.reporting import machine_facts, told, write_report
@@ -89,11 +89,12 @@ def main() -> None:
     parser.add_argument("--ingress", default="plain", choices=INGRESS)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each single measurement")
     parser.add_argument("--rate", type=float, default=None, help="open loop: requests a second, instead of connections")
+    takes_encoders(parser)
     options = parser.parse_args()
     machine = machine_facts()
     folder = checkpoint(options.model)
     settings = encoder_settings(folder, options.precision)
-    with running("http_load", product_file(), settings, options.ingress) as graph:
+    with running("http_load", product_file(**sharing_cores(options.encoders)), settings, options.ingress) as graph:
         precision = encoder_of(graph.url)["precision"]
         pictures, words = product_questions(graph.url, jpegs(PICTURES), texts())
         if options.rate is not None:
@@ -117,7 +118,7 @@ def main() -> None:
         "precision": precision,
         "ingress": options.ingress,
         "threads": torch.get_num_threads(),
-        "threads of an encoder": cores(),
+        "encoders of each kind": options.encoders,
         "seconds": options.seconds,
     }
     write_report("http_load", compared(rows, plain), run, machine=machine)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.graphs import INGRESS, cores, encoder_settings, product_file, running
+from benchmarks.graphs import INGRESS, encoder_settings, product_file, running, sharing_cores, takes_encoders
 from benchmarks.http_load import PICTURES, under_load
 from benchmarks.load import open_loop
 from benchmarks.metrics import REPORTED_WITHIN_S, exported
@@ -90,12 +90,13 @@ def main() -> None:
         "--queue", type=int, default=None, help="items that may wait at the Gateway, instead of the product's"
     )
     parser.add_argument("--seconds", type=float, default=15.0, help="of each single measurement")
+    takes_encoders(parser)
     options = parser.parse_args()
     machine = machine_facts()
     settings = encoder_settings(checkpoint(options.model), options.precision)
     if options.queue is not None:
         settings["CROSSMODAL_CALLS__MAX_QUEUED_ITEMS"] = str(options.queue)
-    with running("overload", product_file(), settings, options.ingress) as graph:
+    with running("overload", product_file(**sharing_cores(options.encoders)), settings, options.ingress) as graph:
         pictures, words = product_questions(graph.url, jpegs(PICTURES), texts())
         asked = {"picture": pictures[0], "text": words[-1]}
         precision = encoder_of(graph.url)["precision"]
@@ -105,7 +106,7 @@ def main() -> None:
         "precision": precision,
         "ingress": options.ingress,
         "queue": options.queue or "as the product's",
-        "threads of an encoder": cores(),
+        "encoders of each kind": options.encoders,
         "seconds": options.seconds,
     }
     write_report("overload", rows, run, machine=machine)

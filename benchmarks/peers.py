@@ -25,7 +25,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import hf_clip
-from benchmarks.graphs import INGRESS, cores, encoder_settings, free_port, other_file, product_file, running
+from benchmarks.graphs import (
+    INGRESS,
+    cores,
+    encoder_settings,
+    free_port,
+    other_file,
+    product_file,
+    running,
+    sharing_cores,
+    takes_encoders,
+)
 from benchmarks.http_load import PICTURES, compared, measure_plain, measure_service
 from benchmarks.reporting import FOLDER, machine_facts, write_report
 from benchmarks.wire import Question, encoder_of, get_json, picture_embeddings, product_questions, text_embeddings
@@ -138,9 +148,13 @@ def measure_naive(folder: Path, dimension: int, seconds: float) -> list[dict[str
         return measure("naive Serve graph", graph.url, pictures, words, seconds)
 
 
-def measure_ours(folder: Path, precision: str, ingress: str, seconds: float) -> tuple[str, list[dict[str, Any]]]:
+def measure_ours(
+    folder: Path, precision: str, ingress: str, encoders: int, seconds: float
+) -> tuple[str, list[dict[str, Any]]]:
     """The precision that this service chose, and its rows."""
-    with running("peers", product_file(), encoder_settings(folder, precision), ingress) as graph:
+    with running(
+        "peers", product_file(**sharing_cores(encoders)), encoder_settings(folder, precision), ingress
+    ) as graph:
         chosen: str = encoder_of(graph.url)["precision"]
         pictures, words = product_questions(graph.url, jpegs(PICTURES), texts())
         return chosen, measure(f"crossmodal {chosen}", graph.url, pictures[0], words[-1], seconds)
@@ -176,6 +190,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto", help="of this service; the others run float32")
     parser.add_argument("--ingress", default="plain", choices=INGRESS)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each single measurement")
+    takes_encoders(parser)
     options = parser.parse_args()
     if options.setup or ("infinity" in options.servers and not (INFINITY / options.model / "config.json").exists()):
         set_up(options.model, Path(sys.prefix) / "bin" / "python")
@@ -187,7 +202,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     precision = options.precision
     if "crossmodal" in options.servers:
-        precision, ours = measure_ours(folder, options.precision, options.ingress, options.seconds)
+        precision, ours = measure_ours(folder, options.precision, options.ingress, options.encoders, options.seconds)
         rows += ours
     if "naive" in options.servers:
         rows += measure_naive(folder, dimension, options.seconds)
@@ -201,6 +216,7 @@ def main() -> None:
         "precision of the others": "float32",
         "ingress": options.ingress,
         "threads": cores(),
+        "encoders of ours, of each kind": options.encoders,
         "seconds": options.seconds,
         **ratios(rows),
     }
