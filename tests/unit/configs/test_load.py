@@ -85,6 +85,24 @@ def test_a_serve_file_fits_serves_own_schema_and_sets_every_deployment_by_itself
     assert given["Indexer"]["autoscaling_config"]["max_replicas"] == 1
 
 
+@pytest.mark.parametrize("path", SERVE_FILES, ids=lambda path: path.name)
+def test_a_part_that_its_callers_keep_busy_gets_more_replicas(path: Path) -> None:
+    (application,) = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text())).applications
+    args = GraphArgs.model_validate(application.args)
+    calls = load_config(args.profile, args.overrides, {}).calls
+    scaling = {each.name: each.autoscaling_config for each in application.deployments}
+    under_way = {
+        "TextEncoder": ("Gateway", calls.max_in_flight),
+        "Retriever": ("Gateway", calls.max_in_flight),
+        "Preprocessor": ("Gateway", calls.max_picture_calls),
+        "ImageEncoder": ("Preprocessor", calls.max_picture_calls),
+    }
+    for part, (caller, of_each) in under_way.items():
+        most = of_each * scaling[caller]["max_replicas"]
+        wanted = most / scaling[part]["target_ongoing_requests"]
+        assert wanted > scaling[part]["min_replicas"], f"{part} would never grow"
+
+
 def test_gpus_are_a_matter_of_configuration_alone() -> None:
     def gpus(path: Path) -> dict[str, float]:
         (application,) = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text())).applications
