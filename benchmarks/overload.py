@@ -45,8 +45,10 @@ class BatchCounter:
             return self._last.get(name, 0.0) - before.get(name, 0.0)
 
         batches = max(1.0, more("crossmodal_batch_items_count"))
-        items, busy_ms = more("crossmodal_batch_items_sum"), more("crossmodal_batch_ms_sum")
-        return {"mean_batch": items / batches, "batch_ms": busy_ms / batches}
+        return {
+            "mean_batch": more("crossmodal_batched_items_total") / batches,
+            "batch_ms": more("crossmodal_batched_ms_total") / batches,
+        }
 
 
 def measure(graph: LocalGraph, question: Question, shares: Sequence[float], seconds: float) -> list[dict[str, Any]]:

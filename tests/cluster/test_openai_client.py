@@ -86,7 +86,7 @@ def test_the_cache_of_query_vectors_and_the_batches_count_in_the_metrics_of_ray(
         http.post("/v1/search", json={"query": {"text": "a boat that nobody asked for"}}).raise_for_status()
     deadline = time.monotonic() + 60  # replicas report every few seconds
     names = {f"crossmodal_query_cache_{kind}_total" for kind in ("hits", "misses")}
-    while not names | {"crossmodal_batch_items_sum"} <= (counted := exported(graph)).keys():
+    while not names | {"crossmodal_batched_items_total"} <= (counted := exported(graph)).keys():
         assert time.monotonic() < deadline, counted
         time.sleep(1)
     assert counted["crossmodal_query_cache_hits_total"] >= 2
