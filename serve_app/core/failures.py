@@ -1,5 +1,6 @@
 """Failures as values and as errors, and the way between. Knows nothing of where they happen."""
 
+from collections.abc import Awaitable
 from typing import TypeVar
 
 from serve_app.errors import CrossmodalError, error_of
@@ -18,3 +19,11 @@ def value_of(result: T | ItemFailure) -> T:
     if isinstance(result, ItemFailure):
         raise error_of(result.code, result.message)
     return result
+
+
+async def as_value(work: Awaitable[T]) -> T | ItemFailure:
+    """What the work gives, or the error of ours that it raised as a value."""
+    try:
+        return await work
+    except CrossmodalError as error:
+        return failure_of(error)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from serve_app.core.failures import failure_of, value_of
+from serve_app.core.failures import as_value, failure_of, value_of
 from serve_app.core.ids import sha256_of
 from serve_app.core.planning import DocumentPlan, plan_document, record_of, record_of_known, same_row
 from serve_app.core.source_items import SourceItem
@@ -164,7 +164,7 @@ class BulkDecoding:
     async def decode(self, items: Sequence[Fetched]) -> list[Prepared | ItemFailure]:
         """Each document, ready to be encoded, or its failure."""
         # Kept only once it proved to be a picture, and before any row points to it.
-        return await asyncio.gather(*(_as_value(self._kept(item, self._decoded(item))) for item in items))
+        return await asyncio.gather(*(as_value(self._kept(item, self._decoded(item))) for item in items))
 
     def _decoded(self, item: Fetched) -> Pixels | ItemFailure | None:
         if item.data is None:
@@ -254,10 +254,3 @@ def _known_as(plan: DocumentPlan, row: StoredDocument | None) -> Record | Unchan
 
 def _value_or_none(result: T | ItemFailure | None) -> T | None:
     return None if result is None else value_of(result)
-
-
-async def _as_value(work: Awaitable[T]) -> T | ItemFailure:
-    try:
-        return await work
-    except CrossmodalError as error:
-        return failure_of(error)

@@ -2,14 +2,14 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import IO, TypeVar
 
-from serve_app.core.failures import failure_of, value_of
+from serve_app.core.failures import as_value, value_of
 from serve_app.core.videos import video_content
-from serve_app.errors import CrossmodalError, InternalError
+from serve_app.errors import InternalError
 from serve_app.ports import FileSource, PictureDecoding, PictureEmbedding, VideoDecoding
 from serve_app.types import (
     EmbeddedFrame,
@@ -56,11 +56,11 @@ class FrameService:
 
     async def identify_videos(self, videos: Sequence[VideoUri]) -> list[str | ItemFailure]:
         """SHA-256 of each file."""
-        return list(await asyncio.gather(*(_as_value(self._identify(each)) for each in videos)))
+        return list(await asyncio.gather(*(as_value(self._identify(each)) for each in videos)))
 
     async def embed_videos(self, videos: Sequence[VideoUri]) -> list[EmbeddedVideo | ItemFailure]:
         """The frames of each video with their vectors. A frame is kept before it is returned; a video is whole or a failure."""
-        return list(await asyncio.gather(*(_as_value(self._embed(each)) for each in videos)))
+        return list(await asyncio.gather(*(as_value(self._embed(each)) for each in videos)))
 
     async def read_file_part(self, uri: str, start: int, length: int) -> FilePart:
         """Up to `length` bytes of a video's file, and no more than MAX_PART_BYTES."""
@@ -104,10 +104,3 @@ def file_sha256(file: IO[bytes]) -> str:
     while piece := file.read(HASHED_BYTES):
         digest.update(piece)
     return digest.hexdigest()
-
-
-async def _as_value(work: Awaitable[T]) -> T | ItemFailure:
-    try:
-        return await work
-    except CrossmodalError as error:
-        return failure_of(error)

@@ -1,11 +1,11 @@
 """Everything that touches the bytes of pictures: fetch, check, decode, keep, hand to the image encoder. Knows no model."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
-from serve_app.core.failures import failure_of
+from serve_app.core.failures import as_value, failure_of
 from serve_app.core.ids import sha256_of
 from serve_app.errors import CrossmodalError, PictureTooLarge
 from serve_app.ports import ImageSource, ObjectStore, PictureDecoding, PixelEncoding
@@ -58,12 +58,12 @@ class PictureService:
 
         What came together is encoded together: one by one, as they are decoded, they would make many small batches.
         """
-        files = await asyncio.gather(*(self._as_value(self._read(task)) for task in tasks))
+        files = await asyncio.gather(*(as_value(self._read(task)) for task in tasks))
         sound = [(task, file) for task, file in zip(tasks, files, strict=True) if isinstance(file, _File)]
         # Kept only once it proved to be a picture; encoded meanwhile.
         vectors, uris = await asyncio.gather(
             self._encode([file.pixels for _, file in sound]),
-            asyncio.gather(*(self._as_value(self._keep(task, file)) for task, file in sound)),
+            asyncio.gather(*(as_value(self._keep(task, file)) for task, file in sound)),
         )
         embedded = iter(
             _embedded(file, uri, vector) for (_, file), uri, vector in zip(sound, uris, vectors, strict=True)
@@ -72,7 +72,7 @@ class PictureService:
 
     async def identify_pictures(self, uris: Sequence[str]) -> list[str | ItemFailure]:
         """SHA-256 of the file behind each URI."""
-        return list(await asyncio.gather(*(self._as_value(self._identify(uri)) for uri in uris)))
+        return list(await asyncio.gather(*(as_value(self._identify(uri)) for uri in uris)))
 
     async def read_picture(self, uri: str) -> PictureContent:
         """The file as it lies there, or a signed address of it."""
@@ -132,13 +132,6 @@ class PictureService:
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
-
-    @staticmethod
-    async def _as_value(work: Awaitable[T]) -> T | ItemFailure:
-        try:
-            return await work
-        except CrossmodalError as error:
-            return failure_of(error)
 
 
 def _embedded(
