@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from configs.schema import EncoderConfig
 from deployments.checkpoints import tower_arguments
 from deployments.replica import batch_metrics, whole_cpus
-from serve_app.services.encoding import EncodingService
+from serve_app.services.encoding import EncodingService, encoder_thread
 from serve_app.types import Embedding, EncoderCard, ItemFailure, Pixels
 
 
@@ -14,12 +14,16 @@ class ImageEncoder:
         # Here and not above: the builder and the other deployments import this file, and must stay without torch.
         from serve_app.adapters.open_clip import load_image_tower
 
-        tower = load_image_tower(**tower_arguments(encoder), threads=encoder.threads or whole_cpus())
+        thread = encoder_thread()
+        tower = thread.submit(
+            load_image_tower, **tower_arguments(encoder), threads=encoder.threads or whole_cpus()
+        ).result()
         if encoder.compile == "auto":
-            tower.warm_up(encoder.max_batch_pictures)
+            thread.submit(tower.warm_up, encoder.max_batch_pictures).result()
         self._card = tower.card
         self._service = EncodingService[Pixels].of_tower(
             tower,
+            thread=thread,
             max_batch_size=encoder.max_batch_pictures,
             max_queued_items=encoder.max_queued_items,
             max_wait_s=encoder.max_wait_s,

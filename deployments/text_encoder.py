@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from configs.schema import EncoderConfig, TextConfig
 from deployments.checkpoints import tower_arguments
 from deployments.replica import batch_metrics, whole_cpus
-from serve_app.services.encoding import EncodingService
+from serve_app.services.encoding import EncodingService, encoder_thread
 from serve_app.types import Embedding, EncoderCard, ItemFailure
 
 
@@ -14,17 +14,20 @@ class TextEncoder:
         # Here and not above: the builder and the other deployments import this file, and must stay without torch.
         from serve_app.adapters.open_clip import load_text_tower
 
-        tower = load_text_tower(
+        thread = encoder_thread()
+        tower = thread.submit(
+            load_text_tower,
             **tower_arguments(encoder),
             threads=encoder.threads or whole_cpus(),
             max_tokenised_characters=text.max_tokenised_characters,
             max_word_characters=text.max_word_characters,
-        )
+        ).result()
         if encoder.compile == "auto":
-            tower.warm_up(encoder.max_batch_texts)
+            thread.submit(tower.warm_up, encoder.max_batch_texts).result()
         self._card = tower.card
         self._service = EncodingService[str].of_tower(
             tower,
+            thread=thread,
             max_batch_size=encoder.max_batch_texts,
             max_queued_items=encoder.max_queued_items,
             max_wait_s=encoder.max_wait_s,

@@ -19,7 +19,7 @@ from serve_app.ports import TextEncoding
 from serve_app.services.classify import ClassifyService
 from serve_app.services.documents import DocumentService
 from serve_app.services.embeddings import EmbeddingService
-from serve_app.services.encoding import EncodingService
+from serve_app.services.encoding import EncodingService, encoder_thread
 from serve_app.services.frames import FrameService
 from serve_app.services.pictures import PictureService
 from serve_app.services.query_cache import CachedTextEncoding
@@ -59,19 +59,21 @@ class LocalEncoder:
     def __init__(self, config: AppConfig) -> None:
         encoder = config.encoder
         arguments, threads = tower_arguments(encoder), encoder.threads or len(os.sched_getaffinity(0))
-        text = load_text_tower(
+        thread = encoder_thread()
+        text = thread.submit(
+            load_text_tower,
             **arguments,
             threads=threads,
             max_tokenised_characters=config.text.max_tokenised_characters,
             max_word_characters=config.text.max_word_characters,
-        )
-        image = load_image_tower(**arguments, threads=threads)
+        ).result()
+        image = thread.submit(load_image_tower, **arguments, threads=threads).result()
         self.card: EncoderCard = text.card
         self._texts = EncodingService[str].of_tower(
-            text, max_batch_size=encoder.max_batch_texts, max_queued_items=NEVER
+            text, thread=thread, max_batch_size=encoder.max_batch_texts, max_queued_items=NEVER
         )
         self._pixels = EncodingService[Pixels].of_tower(
-            image, max_batch_size=encoder.max_batch_pictures, max_queued_items=NEVER
+            image, thread=thread, max_batch_size=encoder.max_batch_pictures, max_queued_items=NEVER
         )
 
     async def encode_texts(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:

@@ -217,9 +217,7 @@ class Encode:
 
     @staticmethod
     def _service_of(tower: StagedTower, max_batch_size: int) -> EncodingService[Any]:
-        return EncodingService[Any].of_tower(
-            tower, max_batch_size=max_batch_size, max_queued_items=2**31, own_thread=False
-        )
+        return EncodingService[Any].of_tower(tower, max_batch_size=max_batch_size, max_queued_items=2**31)
 
 
 def _has_words(outcome: Outcome) -> bool:

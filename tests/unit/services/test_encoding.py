@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from serve_app.errors import ModelUnavailable
-from serve_app.services.encoding import EncodingService
+from serve_app.services.encoding import EncodingService, encoder_thread
 from serve_app.types import Embedding, ItemFailure
 
 VECTOR = np.array([1.0], np.float32)
@@ -39,7 +39,9 @@ async def test_a_model_that_hangs_is_not_healthy() -> None:
         go_on.wait(5)
         return encode(items)
 
-    service = EncodingService[str](hang, max_batch_size=8, max_queued_items=8, stuck_after_s=0.0)
+    service = EncodingService[str](
+        hang, thread=encoder_thread(), max_batch_size=8, max_queued_items=8, stuck_after_s=0.0
+    )
     service.check_health()
     import asyncio
 
