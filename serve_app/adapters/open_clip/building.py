@@ -19,6 +19,7 @@ from open_clip.convert import convert_state_dict
 from open_clip.factory import _set_model_device_and_precision as set_precision
 from open_clip.hf_model import HFTextEncoder
 from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
+from open_clip.transformer import AttentionalPooler
 from safetensors.torch import load_file
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
@@ -88,6 +89,9 @@ def build(checkpoint: Checkpoint, precision: str) -> Any:
         model.text.to(half)
     if half is not None and getattr(getattr(model, "text", None), "cls_emb", None) is not None:
         model.text.cls_emb.data = model.text.cls_emb.data.to(half)  # the same with CoCa's own token
+    for part in model.visual.modules() if half is not None else ():
+        if isinstance(part, AttentionalPooler):
+            part.query.data = part.query.data.to(half)  # and with what its image tower asks its tokens
     return model.eval()  # built in training mode, where one picture's vector depends on its neighbours
 
 

@@ -27,8 +27,10 @@ class Way:
     make: Callable[[Forward, Any], Forward]
 
 
-def ways_on(device: str) -> list[Way]:
-    """The ways that may pay on this kind of device, besides the plain one."""
+def ways_on(device: str, packed: bool) -> list[Way]:
+    """The ways that may pay on this kind of device, besides the plain one; none where weights are packed for it already."""
+    if packed:  # compilers do not take such weights, and had gained nothing with others
+        return []
     compiled = Way("compiled", lambda forward, _: torch.compile(forward, dynamic=False))
     if not device.startswith("cuda"):
         return [compiled]

@@ -16,6 +16,7 @@ import torch
 from serve_app.adapters.open_clip.attention import use_contiguous_attention
 from serve_app.adapters.open_clip.fastest import Fastest, sizes_up_to, ways_on
 from serve_app.adapters.open_clip.hardware import OPEN_CLIP_PRECISIONS
+from serve_app.adapters.open_clip.packing import pack_weights
 from serve_app.adapters.open_clip.trimming import causal_part, cut_to, end_token, groups_of, lengths_of, shortened
 from serve_app.adapters.open_clip.uploads import Uploads
 from serve_app.adapters.tokenising import BoundedTokenizer
@@ -56,6 +57,12 @@ class OpenClipImageTower:
         self._mean = torch.tensor(card.preprocessing.mean, device=card.device).view(1, 3, 1, 1)
         self._std = torch.tensor(card.preprocessing.std, device=card.device).view(1, 3, 1, 1)
         self._forward = Fastest(self.module)
+        self._packed = False
+        if card.device == "cpu":
+            use_contiguous_attention(self.module)
+            wanted = card.preprocessing
+            blank = np.zeros((wanted.height, wanted.width, 3), np.uint8)
+            self._packed = pack_weights(self.module, lambda: self.encode([blank]))
 
     @property
     def overlaps(self) -> bool:
@@ -72,7 +79,7 @@ class OpenClipImageTower:
                 ).contiguous(memory_format=torch.channels_last)
                 for size in sizes_up_to(max_batch_size)
             )
-            self._forward.warm_up(batches, ways_on(self.card.device), "image tower")
+            self._forward.warm_up(batches, ways_on(self.card.device, self._packed), "image tower")
 
     def encode(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:
         """An embedding for each uint8 [height, width, 3] of the card's size; a wrong shape fails alone. Raises InternalError."""
@@ -122,6 +129,7 @@ class OpenClipTextTower:
         self._forwards: dict[int, Fastest] = {}  # by length in tokens
         self._length_step = 1
         self._enough_tokens = ENOUGH_TOKENS_GPU if self.uploads.overlap else ENOUGH_TOKENS_CPU
+        self._packed = card.device == "cpu" and pack_weights(self.module, lambda: self.encode(["a few words"]))
 
     @property
     def overlaps(self) -> bool:
@@ -139,7 +147,9 @@ class OpenClipTextTower:
                     torch.zeros(size, length, dtype=torch.int64, device=self.card.device)
                     for size in sizes_up_to(max_batch_size)
                 )
-                self._forward_of(length).warm_up(batches, ways_on(self.card.device), f"text tower at {length} tokens")
+                self._forward_of(length).warm_up(
+                    batches, ways_on(self.card.device, self._packed), f"text tower at {length} tokens"
+                )
 
     def encode(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:
         """An embedding for each text; `truncated` where the tower did not read all of it. Raises InternalError."""

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import pytest
 import torch
 
 from serve_app.adapters.checkpoint import weights_among
-from serve_app.adapters.open_clip import load_image_tower, load_text_tower
+from serve_app.adapters.open_clip import load_image_tower, load_text_tower, packing
 from serve_app.adapters.open_clip.building import load_tower
 from serve_app.adapters.open_clip.finding import find
 from serve_app.adapters.open_clip.loading import tokenizer_of
@@ -77,7 +78,12 @@ def test_each_tower_is_openclips_bit_for_bit(folders: dict[str, Path], family: s
     if precision == "bf16" and family in HF_FAMILIES:
         theirs.text.to(torch.bfloat16)  # see building.build: as OpenCLIP leaves it, it does not run
     if precision == "bf16" and family == "CoCa":
-        theirs.text.cls_emb.data = theirs.text.cls_emb.data.to(torch.bfloat16)
+        own = [
+            theirs.text.cls_emb,
+            *(each for name, each in theirs.visual.named_parameters() if name.endswith("query")),
+        ]
+        for each in own:
+            each.data = each.data.to(torch.bfloat16)
     theirs_visual, theirs_text = values(theirs.visual), values(theirs)
     checkpoint = find(f"local-dir:{folders[family]}", None)
     image, _ = load_tower(checkpoint, "image", precision, "cpu")
@@ -103,6 +109,32 @@ def test_a_folder_is_loaded_without_a_look_at_the_network(folders: dict[str, Pat
     assert CONNECTIONS.seen == []
     # `auto` may choose another precision for either tower.
     assert image.card == replace(text.card, precision=image.card.precision)
+
+
+def vectors(folder: Path, precision: str) -> Any:
+    """Of one picture and of the texts, [n, dimension]."""
+    image = load_image_tower(model=f"local-dir:{folder}", precision=precision, device="cpu")
+    size = image.card.preprocessing.height, image.card.preprocessing.width
+    picture = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    text = load_text_tower(model=f"local-dir:{folder}", precision=precision, device="cpu")
+    return np.stack([each.vector for each in (*image.encode([picture]), *text.encode(TEXTS))])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_packed_weights_change_no_vector(
+    folders: dict[str, Path], family: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "Measured", lambda: lambda _: False)
+    plain = vectors(folders[family], precision)
+    multiplied = []
+    monkeypatch.setattr(packing, "Measured", lambda: lambda _: True)
+    monkeypatch.setattr(packing, "product", lambda *given, of=packing.product: multiplied.append(1) or of(*given))
+    packed = vectors(folders[family], precision)
+    assert multiplied
+    if precision == "float32":
+        assert np.abs(packed - plain).max() <= 1e-6
+    assert (packed * plain).sum(axis=1).min() >= (0.99999 if precision == "float32" else 0.9995)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
