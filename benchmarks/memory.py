@@ -2,10 +2,10 @@
 
     .venv/bin/python -m benchmarks.memory [--model ViT-L-14]
 
-Each row is a process of its own, read from /proc/self/status after it encoded two batches. The ratio is (resident - bare)
-divided by the bytes of the tower's own parameters and buffers: 1.0 is a tower and nothing else. The peak counts the pages of
-the file that were read while loading, which are the system's to take back. Weights are random: their values do not matter.
-Writes JSON, and a Markdown table.
+Each row is a process of its own, read from /proc/self/status after it encoded two batches, and once its heap was trimmed, as that
+of a replica is which has been idle for some seconds. A ratio is (resident - bare) divided by the bytes of the tower's own
+parameters and buffers: 1.0 is a tower and nothing else. The peak counts the pages of the file that were read while loading, which
+are the system's to take back. Weights are random: their values do not matter. Writes JSON, and a Markdown table.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.reporting import told, write_report
 from benchmarks.workload import checkpoint
-from serve_app.adapters.open_clip import OpenClipImageTower, load_image_tower, load_text_tower
+from serve_app.adapters.open_clip import OpenClipImageTower, load_image_tower, load_text_tower, trim_heap
 
 TOWERS = ("image", "text")
 PRECISIONS = ("float32", "bfloat16")
@@ -52,7 +52,9 @@ def run_tower(tower: str, model: str, precision: str, batch_size: int) -> dict[s
             encoder.encode(["a red boat on a river at night"] * batch_size)
     tensors = {id(each): each for each in chain(encoder.module.parameters(), encoder.module.buffers())}
     own = sum(each.nbytes for each in tensors.values())
-    return {"load_s": load_s, "own_mib": own / MIB, "loaded": loaded, "after": memory_mib()}
+    after = memory_mib()
+    trim_heap()
+    return {"load_s": load_s, "own_mib": own / MIB, "loaded": loaded, "after": after, "idle": memory_mib()}
 
 
 def in_own_process(*arguments: str) -> dict[str, Any]:
@@ -78,8 +80,10 @@ def measure(model: str, batch_size: int) -> list[dict[str, Any]]:
             "bare_mib": bare_mib,
             "loaded_mib": run["loaded"]["VmRSS"],
             "after_mib": run["after"]["VmRSS"],
+            "idle_mib": run["idle"]["VmRSS"],
             "peak_mib": run["after"]["VmHWM"],
             "ratio": (run["after"]["VmRSS"] - bare_mib) / run["own_mib"],
+            "idle_ratio": (run["idle"]["VmRSS"] - bare_mib) / run["own_mib"],
         }
         rows.append(told(row))
     return rows

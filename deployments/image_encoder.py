@@ -12,7 +12,7 @@ from serve_app.types import Embedding, EncoderCard, ItemFailure, Pixels
 class ImageEncoder:
     def __init__(self, encoder: EncoderConfig) -> None:
         # Here and not above: the builder and the other deployments import this file, and must stay without torch.
-        from serve_app.adapters.open_clip import load_image_tower
+        from serve_app.adapters.open_clip import load_image_tower, trim_heap
 
         thread = encoder_thread()
         tower = thread.submit(
@@ -24,6 +24,7 @@ class ImageEncoder:
         self._service = EncodingService[Pixels].of_tower(
             tower,
             thread=thread,
+            when_idle=trim_heap,
             max_batch_size=encoder.max_batch_pictures,
             max_queued_items=encoder.max_queued_items,
             max_wait_s=encoder.max_wait_s,

@@ -12,7 +12,7 @@ from serve_app.types import Embedding, EncoderCard, ItemFailure
 class TextEncoder:
     def __init__(self, encoder: EncoderConfig, text: TextConfig) -> None:
         # Here and not above: the builder and the other deployments import this file, and must stay without torch.
-        from serve_app.adapters.open_clip import load_text_tower
+        from serve_app.adapters.open_clip import load_text_tower, trim_heap
 
         thread = encoder_thread()
         tower = thread.submit(
@@ -28,6 +28,7 @@ class TextEncoder:
         self._service = EncodingService[str].of_tower(
             tower,
             thread=thread,
+            when_idle=trim_heap,
             max_batch_size=encoder.max_batch_texts,
             max_queued_items=encoder.max_queued_items,
             max_wait_s=encoder.max_wait_s,

@@ -32,7 +32,8 @@ class EncodingService(Generic[T]):
     present one is encoded; worth it where staging is a copy to another device. If a batch fails, its items are encoded one by
     one, so that one poisoned item fails alone. `observe` hears of each batch: items, and seconds in `encode`. Without `thread`,
     `encode` runs in the loop's: for one that has nothing else to do meanwhile, since a batch that changes threads may change
-    cores, too. What is staged gets a thread in any case.
+    cores, too. What is staged gets a thread in any case. `when_idle` is called, where `encode` is, once after each time that no
+    batch has come for `idle_after_s`.
     """
 
     def __init__(
@@ -46,11 +47,16 @@ class EncodingService(Generic[T]):
         observe: Callable[[int, float], None] | None = None,
         stuck_after_s: float = 120.0,
         thread: ThreadPoolExecutor | None = None,
+        when_idle: Callable[[], None] | None = None,
+        idle_after_s: float = 5.0,
     ) -> None:
         self._encode = encode
         self._stage: Callable[[Sequence[T]], Any] = stage or (lambda items: items)
         self._observe = observe
         self._stuck_after_s = stuck_after_s
+        self._when_idle = when_idle
+        self._idle_after_s = idle_after_s
+        self._idle: asyncio.TimerHandle | None = None
         self._began: float | None = None
         self._thread = thread or (encoder_thread() if stage else None)
         self._stager = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stager") if stage else None
@@ -71,13 +77,24 @@ class EncodingService(Generic[T]):
 
     async def encode(self, items: Sequence[T]) -> list[Embedding | ItemFailure]:
         """An embedding or a failure for each item. Raises Overloaded if too many wait."""
-        return await self._batcher.submit_all(items)
+        try:
+            return await self._batcher.submit_all(items)
+        finally:
+            self._wait_for_idleness()
 
     def check_health(self) -> None:
         """Raises ModelUnavailable if a batch hangs in the device."""
         began = self._began
         if began is not None and time.monotonic() - began > self._stuck_after_s:
             raise ModelUnavailable(f"a batch has been in the model for over {self._stuck_after_s:.0f} s")
+
+    def _wait_for_idleness(self) -> None:
+        if self._when_idle is None:
+            return
+        if self._idle is not None:
+            self._idle.cancel()
+        loop = asyncio.get_running_loop()
+        self._idle = loop.call_later(self._idle_after_s, loop.run_in_executor, self._thread, self._when_idle)
 
     async def _in_thread(self, items: Sequence[T]) -> list[Embedding | ItemFailure]:
         if self._thread is None:

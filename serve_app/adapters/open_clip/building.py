@@ -110,8 +110,13 @@ def parameters_without_memory() -> Iterator[None]:
 
 
 def release() -> None:
-    """Give memory that is free back to the system: while loading, the C library's heap has grown beyond what stays."""
+    """Let go of what nobody uses, and of its memory: while loading, the C library's heap has grown beyond what stays."""
     gc.collect()
+    trim_heap()
+
+
+def trim_heap() -> None:
+    """Give free memory of the C library's heap back to the system; it keeps what the largest batch took."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
     if trim is not None:
         trim(0)

@@ -16,9 +16,9 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 log = logging.getLogger(__name__)
 PACKABLE = (torch.float32, torch.bfloat16)
-# Rows of the products that are measured: those of a lone text, and of a few pictures.
-ROWS = (16, 256)
-RUNS = 3
+# Of the product that is measured: a few texts, or a picture. Every product that is measured leaves its kernels in memory.
+ROWS = 64
+RUNS = 5
 WORTH = 0.95  # of the plain product's time: less than that gain is noise
 
 
@@ -30,26 +30,25 @@ class PackedLinear(Linear):
         return product(features, self.weight, self.bias)
 
 
-def pack_weights(module: Any, run: Callable[[], Any], pays: Callable[[Any], bool] | None = None) -> bool:
-    """Pack the weights of the linear layers that `run`, a pass through the module, goes through, where that is faster here.
+def pack_weights(module: Any, run: Callable[[], Any]) -> bool:
+    """Pack the weights of the linear layers that `run`, a pass through the module, goes through, if that is faster here.
 
-    A layer whose weight is read without it stays as it is. `pays`: which weights to pack, by default those that a measurement
-    says. Returns whether any is packed.
+    Which is measured with the largest of them. A layer whose weight is read without it stays as it is. Returns whether any is
+    packed.
     """
     with torch.inference_mode():
         layers = [layer for layer in called_in(module, run) if layer.weight.dtype in PACKABLE]
-        pays = pays or Measured()
-        chosen = [layer for layer in layers if pays(layer.weight)]
-        _replace(module, chosen, PackedLinear, packed)
-        if chosen:
-            try:
-                run()
-            except Exception as error:  # noqa: BLE001 - a model's own code, which reads a weight that it also calls
-                log.warning("the weights cannot be packed: %s", error)
-                _replace(module, chosen, Linear, unpacked)
-                return False
-    log.info("%d of %d linear layers are packed", len(chosen), len(layers))
-    return bool(chosen)
+        if not layers or not pays_here(max((layer.weight for layer in layers), key=torch.numel)):
+            return False
+        _replace(module, layers, PackedLinear, packed)
+        try:
+            run()
+        except Exception as error:  # noqa: BLE001 - a model's own code, which reads a weight that it also calls
+            log.warning("the weights cannot be packed: %s", error)
+            _replace(module, layers, Linear, unpacked)
+            return False
+    log.info("%d linear layers are packed", len(layers))
+    return True
 
 
 def called_in(module: Any, run: Callable[[], Any]) -> list[Linear]:
@@ -80,43 +79,29 @@ def unpacked(weight: Any) -> Any:
     return weight.to_dense(weight.dtype)
 
 
-class Measured:
-    """Whether products with a weight are faster when it is packed. Measures each shape once."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[Any, ...], bool] = {}
-
-    def __call__(self, weight: Any) -> bool:
-        key = (*weight.shape, weight.dtype)
-        if key not in self._known:
-            self._known[key] = self._measure(weight)
-        return self._known[key]
-
-    @staticmethod
-    def _measure(weight: Any) -> bool:
-        shares = []
-        try:
-            with_packed = packed(weight)
-            for rows in ROWS:
-                features = torch.zeros(rows, weight.shape[1], dtype=weight.dtype)
-                plain_s = seconds_of(lambda x: torch.nn.functional.linear(x, weight), features)
-                packed_s = seconds_of(lambda x: product(x, with_packed), features)
-                shares.append(packed_s / plain_s)
-        except RuntimeError as error:
-            log.info("weights %s of %s cannot be packed here: %s", list(weight.shape), weight.dtype, error)
-            return False
-        told = ", ".join(f"{share:.2f} for {rows} rows" for rows, share in zip(ROWS, shares, strict=True))
-        log.info("weights %s of %s, packed over plain time: %s", list(weight.shape), weight.dtype, told)
-        return sum(shares) < WORTH * len(shares)
+def pays_here(weight: Any) -> bool:
+    """Whether a product with this weight, [out, in], is faster on this machine when it is packed."""
+    features = torch.zeros(ROWS, weight.shape[1], dtype=weight.dtype)
+    try:
+        with_packed = packed(weight)
+        packed_s = seconds_of(lambda: product(features, with_packed))
+    except RuntimeError as error:
+        log.info("weights of %s cannot be packed here: %s", weight.dtype, error)
+        return False
+    plain_s = seconds_of(lambda: torch.nn.functional.linear(features, weight))
+    log.info(
+        "%d x %s in %s: %.2f ms, packed %.2f ms", ROWS, list(weight.shape), weight.dtype, plain_s * 1e3, packed_s * 1e3
+    )
+    return packed_s < WORTH * plain_s
 
 
-def seconds_of(multiply: Callable[[Any], Any], features: Any) -> float:
+def seconds_of(multiply: Callable[[], Any]) -> float:
     """The shortest time of a product that was made before."""
-    multiply(features)
+    multiply()
     times = []
     for _ in range(RUNS):
         began = time.perf_counter()
-        multiply(features)
+        multiply()
         times.append(time.perf_counter() - began)
     return min(times)
 

@@ -125,10 +125,10 @@ def vectors(folder: Path, precision: str) -> Any:
 def test_packed_weights_change_no_vector(
     folders: dict[str, Path], family: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "Measured", lambda: lambda _: False)
+    monkeypatch.setattr(packing, "pays_here", lambda _: False)
     plain = vectors(folders[family], precision)
     multiplied = []
-    monkeypatch.setattr(packing, "Measured", lambda: lambda _: True)
+    monkeypatch.setattr(packing, "pays_here", lambda _: True)
     monkeypatch.setattr(packing, "product", lambda *given, of=packing.product: multiplied.append(1) or of(*given))
     packed = vectors(folders[family], precision)
     assert multiplied

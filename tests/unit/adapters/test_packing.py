@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import Linear
 
-from serve_app.adapters.open_clip.packing import Measured, PackedLinear, called_in, pack_weights, unpacked
+from serve_app.adapters.open_clip import packing
+from serve_app.adapters.open_clip.packing import PackedLinear, called_in, pack_weights, unpacked
 
 
 class Parts(torch.nn.Module):
@@ -30,51 +31,58 @@ class ReadsWhatItCalls(Parts):
 FEATURES = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
 
 
-def always(_: Any) -> bool:
-    return True
+@pytest.fixture
+def it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "pays_here", lambda _: True)
 
 
+@pytest.mark.usefixtures("it_pays")
 @torch.inference_mode()
 def test_layers_that_are_called_are_packed_wherever_their_weights_are() -> None:
     parts = Parts()
     assert called_in(parts, lambda: parts(FEATURES)) == [parts.called, parts.tied]
     before, weight = parts(FEATURES), parts.called.weight.clone()
-    assert pack_weights(parts, lambda: parts(FEATURES), always)
+    assert pack_weights(parts, lambda: parts(FEATURES))
     assert [type(each) for each in parts.children()] == [PackedLinear, Linear, PackedLinear, Linear]
     assert parts.called.weight is parts.tied.weight
     assert torch.equal(unpacked(parts.called.weight), weight)
     assert torch.allclose(parts(FEATURES), before, atol=1e-6)
 
 
+@pytest.mark.usefixtures("it_pays")
 @torch.inference_mode()
 def test_a_model_that_reads_a_weight_which_it_also_calls_stays_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     parts = ReadsWhatItCalls()
     before = parts(FEATURES)
-    assert not pack_weights(parts, lambda: parts(FEATURES), always)
+    assert not pack_weights(parts, lambda: parts(FEATURES))
     assert {type(each) for each in parts.children()} == {Linear}
     assert torch.equal(parts(FEATURES), before)
     assert "cannot be packed" in caplog.text
 
 
-def test_what_does_not_pay_or_cannot_be_packed_stays_as_it_is() -> None:
-    parts = Parts()
-    assert not pack_weights(parts, lambda: parts(FEATURES), lambda _: False)
-    double = Parts().double()
-    assert not pack_weights(double, lambda: double(FEATURES.double()), always)
+def test_what_does_not_pay_or_cannot_be_packed_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts, double = Parts(), Parts().double()
+    asked: list[Any] = []
+    monkeypatch.setattr(packing, "pays_here", asked.append)
+    assert not pack_weights(parts, lambda: parts(FEATURES))
+    assert asked == [parts.called.weight]
+    assert not pack_weights(double, lambda: double(FEATURES.double()))
+    assert len(asked) == 1
     assert {type(each) for each in (*parts.children(), *double.children())} == {Linear}
 
 
-def test_each_shape_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = []
-    monkeypatch.setattr(Measured, "_measure", lambda _, weight: measured.append(weight.shape) or len(measured) == 1)
-    pays = Measured()
-    assert [pays(torch.ones(shape)) for shape in ((2, 3), (2, 3), (3, 2), (2, 3))] == [True, True, False, True]
-    assert measured == [(2, 3), (3, 2)]
+@pytest.mark.parametrize(("packed_s", "plain_s", "pays"), [(1.0, 2.0, True), (2.0, 2.0, False), (3.0, 2.0, False)])
+def test_weights_are_packed_where_that_is_faster(
+    packed_s: float, plain_s: float, pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter((packed_s, plain_s))
+    monkeypatch.setattr(packing, "seconds_of", lambda _: next(times))
+    assert packing.pays_here(torch.ones(4, 8)) is pays
 
 
 def test_a_chip_that_cannot_pack_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Any) -> Any:
         raise RuntimeError("not on this chip")
 
-    monkeypatch.setattr("serve_app.adapters.open_clip.packing.packed", refuse)
-    assert not Measured()(torch.ones(4, 4))
+    monkeypatch.setattr(packing, "packed", refuse)
+    assert not packing.pays_here(torch.ones(4, 4))

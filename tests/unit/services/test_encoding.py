@@ -1,3 +1,4 @@
+import asyncio
 import threading
 from collections.abc import Sequence
 
@@ -43,8 +44,6 @@ async def test_a_model_that_hangs_is_not_healthy() -> None:
         hang, thread=encoder_thread(), max_batch_size=8, max_queued_items=8, stuck_after_s=0.0
     )
     service.check_health()
-    import asyncio
-
     task = asyncio.create_task(service.encode(["good"]))
     await asyncio.to_thread(entered.wait, 5)
     with pytest.raises(ModelUnavailable):
@@ -52,3 +51,21 @@ async def test_a_model_that_hangs_is_not_healthy() -> None:
     go_on.set()
     await task
     service.check_health()
+
+
+async def test_once_after_each_busy_time_it_tells_that_it_is_idle() -> None:
+    told: list[str] = []
+    thread = encoder_thread()
+    service = EncodingService[str](
+        encode,
+        thread=thread,
+        when_idle=lambda: told.append(threading.current_thread().name),
+        idle_after_s=0.05,
+        max_batch_size=8,
+        max_queued_items=8,
+    )
+    for _ in range(3):
+        await service.encode(["good"])
+    assert told == []
+    await asyncio.sleep(0.2)
+    assert told == [thread.submit(lambda: threading.current_thread().name).result()]
