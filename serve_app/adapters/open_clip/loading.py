@@ -4,7 +4,8 @@ Promises weights that were really loaded (no random ones, no remote code), and o
 batching, Ray, object storage or picture files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from serve_app.adapters.open_clip.finding import find
 from serve_app.adapters.open_clip.hardware import OPEN_CLIP_PRECISIONS, chosen_device, chosen_precision
 from serve_app.adapters.open_clip.towers import OpenClipImageTower, OpenClipTextTower
 from serve_app.adapters.tokenising import BoundedTokenizer
-from serve_app.errors import ModelUnavailable
+from serve_app.errors import InternalError, ModelUnavailable
 from serve_app.types import EncoderCard, ImagePreprocessing
 
 
@@ -37,7 +38,8 @@ def load_image_tower(
     `sha256`: what the file of the weights must have. Raises ModelUnavailable with one sentence.
     """
     loaded, _, card = _load("image", model, pretrained, sha256, device, precision, threads)
-    tower = OpenClipImageTower(loaded, card)
+    with _as_unavailable(card):
+        tower = OpenClipImageTower(loaded, card)
     del loaded  # and with it the map of the other tower
     release()
     return tower
@@ -69,9 +71,20 @@ def load_text_tower(
         max_characters=max_tokenised_characters,
         max_word_characters=max_word_characters,
     )
-    tower = OpenClipTextTower(loaded, bounded, card)
+    with _as_unavailable(card):
+        tower = OpenClipTextTower(loaded, bounded, card)
     release()
     return tower
+
+
+@contextmanager
+def _as_unavailable(card: EncoderCard) -> Iterator[None]:
+    """A tower runs once when it is made."""
+    try:
+        yield
+    except InternalError as error:
+        why = _first_line(error.__cause__ or error)
+        raise ModelUnavailable(f"the model {card.model} does not run in {card.precision}: {why}") from error
 
 
 def tokenizer_of(checkpoint: Checkpoint) -> Any:
@@ -154,5 +167,5 @@ def _shown(model: str, pretrained: str | None) -> tuple[str, str]:
     return name, Path(pretrained).name if pretrained else ""
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:300]

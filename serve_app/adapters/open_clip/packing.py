@@ -33,8 +33,8 @@ class PackedLinear(Linear):
 def pack_weights(module: Any, run: Callable[[], Any]) -> bool:
     """Pack the weights of the linear layers that `run`, a pass through the module, goes through, if that is faster here.
 
-    Which is measured with the largest of them. A layer whose weight is read without it stays as it is. Returns whether any is
-    packed.
+    Which is measured with the largest of them. A layer whose weight is read without it stays as it is. Returns whether they are
+    packed. What `run` raises at first is raised here.
     """
     with torch.inference_mode():
         layers = [layer for layer in called_in(module, run) if layer.weight.dtype in PACKABLE]
@@ -68,14 +68,17 @@ def called_in(module: Any, run: Callable[[], Any]) -> list[Linear]:
 
 
 def product(features: Any, packed_weight: Any, bias: Any = None) -> Any:
+    """What `torch.nn.functional.linear` gives for a weight [out, in] that is not packed."""
     return torch.ops.mkldnn._linear_pointwise(features, packed_weight, bias, "none", [], "")
 
 
 def packed(weight: Any) -> Any:
+    """The weight [out, in] in oneDNN's order. Raises RuntimeError where the chip does not compute in its type."""
     return torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
 
 
 def unpacked(weight: Any) -> Any:
+    """The inverse of `packed`."""
     return weight.to_dense(weight.dtype)
 
 

@@ -181,6 +181,16 @@ def test_a_tower_that_fails_as_a_whole_raises_our_error(checkpoint: Path) -> Non
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
+@pytest.mark.parametrize("load", [load_image_tower, load_text_tower])
+def test_a_model_that_does_not_run_is_not_loaded(load: Any, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fall_over(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("mat1 and mat2 must have the same dtype")
+
+    monkeypatch.setattr(torch.nn.functional, "layer_norm", fall_over)
+    with pytest.raises(ModelUnavailable, match="does not run in float32: mat1 and mat2 must have the same dtype"):
+        load(model=f"local-dir:{checkpoint}", precision="float32", device="cpu")
+
+
 def test_truncation_is_told_for_each_text(checkpoint: Path) -> None:
     tower = load_text_tower(model=f"local-dir:{checkpoint}")
     results = tower.encode(["short", "one two three " * 10, "b" * 40_000, "short again"])
