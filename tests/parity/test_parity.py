@@ -73,7 +73,8 @@ def test_half_precision_may_lose_what_openclip_loses_and_no_more() -> None:
     assert passed(0.9996, of_open_clip=0.9999)
     assert not passed(0.9990, of_open_clip=0.9999)
     assert passed(0.9901, of_open_clip=0.9900)
-    assert not passed(0.9899, of_open_clip=0.9900)
+    assert passed(0.9896, of_open_clip=0.9900), "kernels round in another order: a twentieth more"
+    assert not passed(0.9894, of_open_clip=0.9900)
 
 
 def test_the_figures_of_a_tower_are_smallest_and_largest_cosines() -> None:
