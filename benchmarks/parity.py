@@ -12,8 +12,8 @@ nearly one vector, so the largest cosine between vectors of different inputs is 
 
 In half precision our vectors are compared with OpenCLIP's in float32. How far half precision itself leads away depends on the
 weights, and random ones are the worst case; beside ours stands therefore what OpenCLIP's own model loses in that precision, and a
-row passes where ours is within the limit or loses no more than that. Models that OpenCLIP does not get through in half precision
-have the limit alone.
+row passes where ours is within the limit or loses hardly more than that. Models that OpenCLIP does not get through in half
+precision have the limit alone.
 
 Each architecture runs in a process of its own, which gives its memory back. Prints a Markdown table, adds its rows to a JSON
 file, and ends with status 1 where a row fails.
