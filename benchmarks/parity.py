@@ -74,7 +74,7 @@ ALL = (
 )
 LEAST_COSINE = {"float32": 0.99999, "bfloat16": 0.9995, "float16": 0.9995}
 OPEN_CLIP_PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-# Of what OpenCLIP's own half precision loses: kernels round in another order.
+# Ours may lose so much of what OpenCLIP's own half precision loses: kernels round in another order.
 AS_MUCH = 1.05
 # A vector in another's place must not pass: it is at least four times as far away as half precision may lead (0.0005).
 MOST_COSINE_OF_STRANGERS = 0.998

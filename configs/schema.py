@@ -41,7 +41,8 @@ class EncoderConfig(Section):
     )
     compile: Literal["never", "auto"] = Field(
         default="never",
-        description="`auto`: at the start, measure compiled towers and CUDA graphs by size of batch, and keep what is faster.",
+        description="`auto`: at the start, measure compiled towers and CUDA graphs by size of batch, and keep what is faster; "
+        "not where weights are packed, as on most CPUs.",
     )
     max_batch_texts: int = Field(default=32, ge=1, description="Most texts that go through the text tower at once.")
     max_batch_pictures: int = Field(

@@ -79,7 +79,7 @@ def load_text_tower(
 
 @contextmanager
 def _as_unavailable(card: EncoderCard) -> Iterator[None]:
-    """A tower runs once when it is made."""
+    """Around the making of a tower, which runs it once: a tower that does not run is a model that cannot be used."""
     try:
         yield
     except InternalError as error:
