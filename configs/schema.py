@@ -39,10 +39,11 @@ class EncoderConfig(Section):
     threads: int | None = Field(
         default=None, ge=1, description="Threads of a replica on a CPU; by default the whole CPUs that Ray gave it."
     )
-    compile: Literal["never", "auto"] = Field(
-        default="never",
-        description="`auto`: at the start, measure compiled towers and CUDA graphs by size of batch, and keep what is faster; "
-        "not where weights are packed, as on most CPUs.",
+    compile: Literal["never", "graphs", "auto"] = Field(
+        default="graphs",
+        description="`graphs`: on a GPU, record CUDA graphs at the start, by size of batch, and keep what is faster; takes "
+        "seconds. `auto`: measure towers that torch compiles as well, which takes minutes; not where weights are packed, as on "
+        "most CPUs.",
     )
     max_batch_texts: int = Field(default=32, ge=1, description="Most texts that go through the text tower at once.")
     max_batch_pictures: int = Field(

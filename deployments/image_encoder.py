@@ -18,8 +18,7 @@ class ImageEncoder:
         tower = thread.submit(
             load_image_tower, **tower_arguments(encoder), threads=encoder.threads or whole_cpus()
         ).result()
-        if encoder.compile == "auto":
-            thread.submit(tower.warm_up, encoder.max_batch_pictures).result()
+        thread.submit(tower.warm_up, encoder.max_batch_pictures, encoder.compile).result()
         self._card = tower.card
         self._service = EncodingService[Pixels].of_tower(
             tower,

@@ -22,8 +22,7 @@ class TextEncoder:
             max_tokenised_characters=text.max_tokenised_characters,
             max_word_characters=text.max_word_characters,
         ).result()
-        if encoder.compile == "auto":
-            thread.submit(tower.warm_up, encoder.max_batch_texts).result()
+        thread.submit(tower.warm_up, encoder.max_batch_texts, encoder.compile).result()
         self._card = tower.card
         self._service = EncodingService[str].of_tower(
             tower,

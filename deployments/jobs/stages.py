@@ -197,16 +197,14 @@ class Encode:
         encoder, threads = self._settings.config.encoder, self._settings.resources.threads
         if self._texts is None and words:
             texts = load_text_tower(self._settings)
-            if encoder.compile == "auto":
-                texts.warm_up(encoder.max_batch_texts)
+            texts.warm_up(encoder.max_batch_texts, encoder.compile)
             self._texts = self._service_of(texts, encoder.max_batch_texts)
         if self._pictures is None and pictures:
             # Here and not above: the driver imports this file, and needs no torch.
             from serve_app.adapters.open_clip import load_image_tower
 
             tower = load_image_tower(**tower_arguments(encoder), threads=threads)
-            if encoder.compile == "auto":
-                tower.warm_up(encoder.max_batch_pictures)
+            tower.warm_up(encoder.max_batch_pictures, encoder.compile)
             self._pictures = self._service_of(tower, encoder.max_batch_pictures)
 
     async def _encode_texts(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:

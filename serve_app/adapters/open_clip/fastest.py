@@ -27,18 +27,23 @@ class Way:
     make: Callable[[Forward, Any], Forward]
 
 
-def ways_on(device: str, packed: bool) -> list[Way]:
-    """The ways that may pay on this kind of device, besides the plain one; none where weights are packed for it already."""
-    if packed:  # compilers do not take such weights, and had gained nothing with others
+def ways_on(device: str, packed: bool, wanted: str) -> list[Way]:
+    """The ways that may pay for one tower on this kind of device, besides the plain one. `wanted`: see EncoderConfig.compile."""
+    if wanted == "never" or packed:  # compilers do not take packed weights, and had gained nothing with others
         return []
-    compiled = Way("compiled", lambda forward, _: torch.compile(forward, dynamic=False))
+
+    def compiled(forward: Forward, _: Any) -> Forward:
+        return torch.compile(forward, dynamic=False)
+
     if not device.startswith("cuda"):
-        return [compiled]
-    return [
-        compiled,
-        Way("graph", recorded),
-        Way("compiled graph", lambda forward, batch: recorded(torch.compile(forward, dynamic=False), batch)),
-    ]
+        return [Way("compiled", compiled)] if wanted == "auto" else []
+    # One memory for all graphs of a tower: they are replayed one after the other, and what they give is copied at once.
+    memory = torch.cuda.graph_pool_handle()
+    graph = Way("graph", lambda forward, batch: recorded(forward, batch, memory))
+    if wanted == "graphs":
+        return [graph]
+    both = Way("compiled graph", lambda forward, batch: recorded(compiled(forward, batch), batch, memory))
+    return [graph, Way("compiled", compiled), both]
 
 
 class Fastest:
@@ -58,7 +63,7 @@ class Fastest:
     def warm_up(self, batches: Iterable[Any], ways: Iterable[Way], name: str) -> None:
         """Measure every way on batches of growing size and keep what pays. A way that fails on this machine is passed by."""
         ways = list(ways)
-        for batch in batches:
+        for batch in batches if ways else ():
             plain_s = seconds_of(self._plain, batch)
             best, best_s, told = None, WORTH * plain_s, [f"plain {plain_s * 1e3:.2f} ms"]
             for way in list(ways):
@@ -105,8 +110,8 @@ def seconds_of(forward: Forward, batch: Any) -> float:
     return median(times[2:])
 
 
-def recorded(forward: Forward, batch: Any) -> Forward:
-    """The function as a CUDA graph for batches of this shape: one launch instead of hundreds."""
+def recorded(forward: Forward, batch: Any, memory: Any = None) -> Forward:
+    """The function as a CUDA graph for batches of this shape: one launch instead of hundreds. `memory`: shared with others."""
     entry = batch.clone()
     beside = torch.cuda.Stream(batch.device)  # type: ignore[no-untyped-call]
     beside.wait_stream(torch.cuda.current_stream(batch.device))
@@ -115,7 +120,7 @@ def recorded(forward: Forward, batch: Any) -> Forward:
             forward(entry)
     torch.cuda.current_stream(batch.device).wait_stream(beside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, pool=memory):
         features = pooled(forward(entry))
 
     def replay(batch: Any) -> Any:

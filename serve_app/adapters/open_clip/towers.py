@@ -69,17 +69,17 @@ class OpenClipImageTower:
         """Whether the next batch is to be staged while the present one is computed."""
         return self.uploads.overlap
 
-    def warm_up(self, max_batch_size: int) -> None:
-        """Measure the ways to run batches of every size, and keep the fastest of each. Takes seconds to minutes."""
-        wanted = self.card.preprocessing
+    def warm_up(self, max_batch_size: int, wanted: str) -> None:
+        """Measure the `wanted` ways to run batches of every size, and keep the fastest of each. See EncoderConfig.compile."""
+        size_of = self.card.preprocessing
         with torch.inference_mode():
             batches = (
                 torch.zeros(
-                    size, 3, wanted.height, wanted.width, dtype=self._dtype, device=self.card.device
+                    size, 3, size_of.height, size_of.width, dtype=self._dtype, device=self.card.device
                 ).contiguous(memory_format=torch.channels_last)
                 for size in sizes_up_to(max_batch_size)
             )
-            self._forward.warm_up(batches, ways_on(self.card.device, self._packed), "image tower")
+            self._forward.warm_up(batches, ways_on(self.card.device, self._packed, wanted), "image tower")
 
     def encode(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:
         """An embedding for each uint8 [height, width, 3] of the card's size; a wrong shape fails alone. Raises InternalError."""
@@ -106,7 +106,7 @@ class OpenClipImageTower:
                 rows = unit_rows(self._forward(batch.sub_(self._mean).div_(self._std).to(self._dtype)))
         except RuntimeError as error:
             raise InternalError("the image encoder failed") from error
-        return [as_embedding(row, self.card) for row in rows]
+        return as_embeddings(rows, self.card)
 
 
 class OpenClipTextTower:
@@ -136,8 +136,11 @@ class OpenClipTextTower:
         """Whether the next batch is to be staged while the present one is computed."""
         return self.uploads.overlap
 
-    def warm_up(self, max_batch_size: int) -> None:
-        """Measure the ways to run batches of every size and length, and keep the fastest of each. Takes seconds to minutes."""
+    def warm_up(self, max_batch_size: int, wanted: str) -> None:
+        """The same for batches of every size and length."""
+        ways = ways_on(self.card.device, self._packed, wanted)
+        if not ways:
+            return
         longest = self.card.context_length
         self._length_step = LENGTH_STEP
         lengths = [longest] if self._end is None else [*range(LENGTH_STEP, longest, LENGTH_STEP), longest]
@@ -147,9 +150,7 @@ class OpenClipTextTower:
                     torch.zeros(size, length, dtype=torch.int64, device=self.card.device)
                     for size in sizes_up_to(max_batch_size)
                 )
-                self._forward_of(length).warm_up(
-                    batches, ways_on(self.card.device, self._packed), f"text tower at {length} tokens"
-                )
+                self._forward_of(length).warm_up(batches, ways, f"text tower at {length} tokens")
 
     def encode(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:
         """An embedding for each text; `truncated` where the tower did not read all of it. Raises InternalError."""
@@ -185,8 +186,9 @@ class OpenClipTextTower:
             with torch.inference_mode():
                 for group, tokens, forward in staged.groups:
                     rows = unit_rows(forward(self.uploads.arrived(tokens)))
-                    for at, row in zip(group, rows, strict=True):
-                        results[at] = as_embedding(row, self.card, staged.truncated[at], staged.lengths[at])
+                    truncated = [staged.truncated[at] for at in group]
+                    lengths = [staged.lengths[at] for at in group]
+                    results.update(zip(group, as_embeddings(rows, self.card, truncated, lengths), strict=True))
         except RuntimeError as error:
             raise InternalError("the text encoder failed") from error
         return [results[at] for at in range(len(results))]
@@ -198,8 +200,17 @@ def unit_rows(features: Any) -> Any:
     return torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
 
 
-def as_embedding(row: Any, card: EncoderCard, truncated: bool = False, tokens: int = 0) -> Embedding | ItemFailure:
-    """A row of `unit_rows` as an embedding; without a direction it is a failure."""
-    if np.isfinite(row).all() and row.any():
-        return Embedding(row.copy(), card.fingerprint, truncated, tokens)
-    return ItemFailure(InternalError.code, "the model gave no finite vector for this item")
+def as_embeddings(
+    rows: Any, card: EncoderCard, truncated: Sequence[bool] | None = None, tokens: Sequence[int] | None = None
+) -> list[Embedding | ItemFailure]:
+    """Rows of `unit_rows` as embeddings; one without a direction is a failure."""
+    # All at once: on a GPU, some calls for each row would take longer than the tower does.
+    sound = (np.isfinite(rows).all(axis=1) & rows.any(axis=1)).tolist()
+    return [
+        Embedding(row.copy(), card.fingerprint, cut, length)
+        if good
+        else ItemFailure(InternalError.code, "the model gave no finite vector for this item")
+        for row, good, cut, length in zip(
+            rows, sound, truncated or [False] * len(rows), tokens or [0] * len(rows), strict=True
+        )
+    ]

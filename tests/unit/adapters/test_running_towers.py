@@ -129,7 +129,7 @@ def test_a_compiled_tower_gives_the_same_vectors(tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     tower = load_image_tower(model=name, precision="float32", device="cpu")
     plain = vectors(tower.encode([picture]))
-    tower.warm_up(max_batch_size=1)
+    tower.warm_up(max_batch_size=1, wanted="auto")
     assert np.abs(vectors(tower.encode([picture])) - plain).max() <= 1e-6
 
 
