@@ -17,7 +17,7 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from serve_app.adapters.checkpoint import Checkpoint, fingerprint_of, image_preprocessing
 from serve_app.adapters.open_clip.building import Tower, load_tower, release
 from serve_app.adapters.open_clip.finding import find
-from serve_app.adapters.open_clip.hardware import OPEN_CLIP_PRECISIONS, chosen_device, chosen_precision
+from serve_app.adapters.open_clip.hardware import OPEN_CLIP_PRECISIONS, chosen_device, chosen_precision, compute_in
 from serve_app.adapters.open_clip.towers import OpenClipImageTower, OpenClipTextTower
 from serve_app.adapters.tokenising import BoundedTokenizer
 from serve_app.errors import InternalError, ModelUnavailable
@@ -121,6 +121,7 @@ def _load(
         how = chosen_precision(
             precision, where, sensitive=tower == "image" and loses_in_half_precision(checkpoint.model_cfg)
         )
+        compute_in(how, where)
         loaded, scale = load_tower(checkpoint, tower, OPEN_CLIP_PRECISIONS[how], where)
         preprocessing = preprocessing_of(checkpoint, loaded.visual.image_size)
         fingerprint = fingerprint_of(checkpoint, preprocessing, sha256)
