@@ -19,7 +19,7 @@ from open_clip.convert import convert_state_dict
 from open_clip.factory import _set_model_device_and_precision as set_precision
 from open_clip.hf_model import HFTextEncoder
 from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
-from open_clip.transformer import AttentionalPooler
+from open_clip.transformer import AttentionalPooler, LayerNormFp32
 from safetensors.torch import load_file
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
@@ -92,6 +92,8 @@ def build(checkpoint: Checkpoint, precision: str) -> Any:
     for part in model.visual.modules() if half is not None else ():
         if isinstance(part, AttentionalPooler):
             part.query.data = part.query.data.to(half)  # and with what its image tower asks its tokens
+            for norm in (part.ln_q, part.ln_k):  # float32 as all norms are; a GPU does not take both types in one
+                norm.__class__ = LayerNormFp32
     return model.eval()  # built in training mode, where one picture's vector depends on its neighbours
 
 

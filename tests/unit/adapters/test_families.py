@@ -10,6 +10,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from torch.nn import functional
 
 from serve_app.adapters.checkpoint import weights_among
 from serve_app.adapters.open_clip import load_image_tower, load_text_tower, packing
@@ -118,6 +119,22 @@ def vectors(folder: Path, precision: str) -> Any:
     picture = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
     text = load_text_tower(model=f"local-dir:{folder}", precision=precision, device="cpu")
     return np.stack([each.vector for each in (*image.encode([picture]), *text.encode(TEXTS))])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_norms_are_given_one_type_alone_as_a_gpu_demands(
+    folders: dict[str, Path], family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    normalised = []
+
+    def of_one_type(features: Any, shape: Any, weight: Any = None, *rest: Any, of: Any = functional.layer_norm) -> Any:
+        assert weight is None or features.dtype == weight.dtype
+        normalised.append(1)
+        return of(features, shape, weight, *rest)
+
+    monkeypatch.setattr(functional, "layer_norm", of_one_type)
+    vectors(folders[family], "bfloat16")
+    assert normalised
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
