@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -213,10 +213,12 @@ def by_us(name: str, inputs: Inputs, device: str, precision: str) -> tuple[Outpu
     decoder = PictureDecoder(max_bytes=10**7, max_pixels=10**7, max_aspect_ratio=100)
     images = load_image_tower(model=name, device=device, precision=precision)
     pixels = [decoder.to_pixels(file, images.card.preprocessing) for file in inputs.files]
+    images.warm_up(len(inputs.files), "graphs")  # as a replica does
     image_batch, image_alone = batched_and_alone(images.encode, pixels, inputs.compared)
     del images
     gc.collect()
     texts = load_text_tower(model=name, device=device, precision=precision)
+    texts.warm_up(len(inputs.texts), "graphs")
     text_batch, text_alone = batched_and_alone(texts.encode, inputs.texts, inputs.compared)
     compared = pixels[: inputs.compared]
     return Outputs(compared, image_batch, text_batch), Outputs(compared, image_alone, text_alone)
@@ -240,9 +242,11 @@ def vectors(results: Sequence[Embedding | ItemFailure]) -> Matrix:
 # --- the comparison -----------------------------------------------------------------------------------------------------
 
 
-def compare(name: str, inputs: Inputs, device: str, precision: str) -> dict[str, Any]:
-    """The figures of a row (`differing_pixels`, `image`, `text`) for a checkpoint in `local-dir:` form."""
-    theirs = by_open_clip(name, inputs, device, "float32")
+def compare(name: str, inputs: Inputs, device: str, precision: str, theirs: Outputs) -> dict[str, Any]:
+    """The figures of a row (`differing_pixels`, `image`, `text`) for a checkpoint in `local-dir:` form.
+
+    `theirs`: what OpenCLIP gives in float32.
+    """
     theirs_so = None if precision == "float32" else by_open_clip_in_half(name, inputs, device, precision)
     gc.collect()
     ours, alone = by_us(name, inputs, device, precision)
@@ -283,28 +287,46 @@ def smallest_cosine(left: Matrix, right: Matrix) -> float:
 # --- the run ------------------------------------------------------------------------------------------------------------
 
 
-def run(architecture: str, device: str, precision: str) -> Row:
-    """Makes the checkpoint, compares, and deletes it."""
-    began = time.perf_counter()
+def run(architecture: str, device: str, precisions: Sequence[str]) -> list[Row]:
+    """Makes the checkpoint, compares in each precision, and deletes it."""
+    rows = []
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
+        began = time.perf_counter()
         model = Path(folder) / architecture
         # Half the bytes to write and read; the values are random either way, and both sides load the same ones.
         parameters = sum(write_architecture(model, architecture, torch.float16).values())
         inputs = make_inputs(compared=4, batch=8) if parameters > LARGE else make_inputs(compared=len(TEXTS), batch=32)
-        figures = compare(f"local-dir:{model}", inputs, device, precision)
-    seconds = round(time.perf_counter() - began, 1)
-    return Row(architecture, device, precision, len(inputs.files), parameters, seconds=seconds, **figures)
+        theirs = by_open_clip(f"local-dir:{model}", inputs, device, "float32")
+        for precision in precisions:
+            try:
+                figures = compare(f"local-dir:{model}", inputs, device, precision, theirs)
+            except Exception as error:  # noqa: BLE001 - whatever goes wrong in one precision, the others are worth knowing
+                figures = {"failure": _told(error.__cause__ or error)}
+            seconds, began = round(time.perf_counter() - began, 1), time.perf_counter()
+            rows.append(Row(architecture, device, precision, len(inputs.files), parameters, seconds=seconds, **figures))
+    return rows
 
 
-def run_alone(architecture: str, device: str, precision: str) -> Row:
-    """The same in a process of its own; what goes wrong there becomes a row that fails."""
+def run_apart(
+    architectures: Sequence[str], device: str, precisions: Sequence[str], processes: int
+) -> Iterator[list[Row]]:
+    """The same for each architecture in a process of its own, so many at once; what goes wrong there is a row that fails."""
+    with ThreadPoolExecutor(processes) as pool:
+        yield from pool.map(lambda architecture: _run_alone(architecture, device, precisions), architectures)
+
+
+def _run_alone(architecture: str, device: str, precisions: Sequence[str]) -> list[Row]:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        future = pool.submit(run, architecture, device, precision)
+        future = pool.submit(run, architecture, device, precisions)
         error = future.exception()
     if error is None:
         return future.result()
+    return [Row(architecture, device, precision, failure=_told(error)) for precision in precisions]
+
+
+def _told(error: BaseException) -> str:
     first_line = (str(error).splitlines() or [""])[0][:200]
-    return Row(architecture, device, precision, failure=f"{type(error).__name__}: {first_line}")
+    return f"{type(error).__name__}: {first_line}"
 
 
 def markdown(rows: Sequence[Row]) -> Iterator[str]:
@@ -359,14 +381,19 @@ def main() -> None:
         "--only", nargs="+", metavar="NAME", help="these architectures; what the report has of others stays"
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--precision", choices=tuple(LEAST_COSINE), default="float32")
+    parser.add_argument("--precision", nargs="+", choices=tuple(LEAST_COSINE), default=("float32",))
+    parser.add_argument("--processes", type=int, default=1, help="architectures that are compared at the same time")
     parser.add_argument("--out", type=Path, default=Path("var/benchmarks/parity.json"))
     options = parser.parse_args()
-    rows = []
-    for architecture in options.only or (ALL if options.all else SMALL):
-        rows.append(run_alone(architecture, options.device, options.precision))
-        add_to(options.out, rows[-1])
-        print(f"{architecture}: {'passed' if rows[-1].passed else 'FAILED'}", file=sys.stderr, flush=True)
+    architectures = options.only or (ALL if options.all else SMALL)
+    rows: list[Row] = []
+    for found in run_apart(architectures, options.device, options.precision, options.processes):
+        for row in found:
+            add_to(options.out, row)
+            print(
+                f"{row.model}: {'passed' if row.passed else 'FAILED'} in {row.precision}", file=sys.stderr, flush=True
+            )
+        rows += found
     print("\n".join(markdown(rows)))
     sys.exit(not all(row.passed for row in rows))
 

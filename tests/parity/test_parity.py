@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.parity import TEXTS, Row, Tower, compare, differing, make_inputs, run, tower
+from benchmarks.parity import TEXTS, Row, Tower, by_open_clip, compare, differing, make_inputs, run, tower
 from benchmarks.random_checkpoints import write_checkpoint
 from tests.unit.adapters.tiny_checkpoints import FAMILIES, PREPROCESS_CFG, local, save_checkpoint
 
@@ -30,11 +30,15 @@ def saved(folder: Path, model_cfg: dict[str, Any]) -> str:
     return f"local-dir:{folder}"
 
 
+def compared(name: str) -> dict[str, Any]:
+    """The figures of a row in float32."""
+    inputs = make_inputs(compared=len(TEXTS), batch=16)
+    return compare(name, inputs, "cpu", "float32", by_open_clip(name, inputs, "cpu", "float32"))
+
+
 @EVERY_FAMILY
 def test_a_tiny_model_of_the_family_gives_openclips_pixels_and_vectors(family: str, tmp_path: Path) -> None:
-    figures = compare(
-        saved(tmp_path / "tiny", FAMILIES[family]), make_inputs(compared=len(TEXTS), batch=16), "cpu", "float32"
-    )
+    figures = compared(saved(tmp_path / "tiny", FAMILIES[family]))
     assert figures["differing_pixels"] == 0
     for side in (figures["image"], figures["text"]):
         assert min(side.cosine, side.alone) >= 0.99999
@@ -43,13 +47,13 @@ def test_a_tiny_model_of_the_family_gives_openclips_pixels_and_vectors(family: s
 @pytest.mark.parametrize("family", DRAWN)
 def test_a_tiny_model_that_tells_inputs_apart_passes_as_a_row(family: str, tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "tiny", FAMILIES[family], PREPROCESS_CFG)
-    figures = compare(f"local-dir:{tmp_path / 'tiny'}", make_inputs(len(TEXTS), batch=16), "cpu", "float32")
+    figures = compared(f"local-dir:{tmp_path / 'tiny'}")
     assert Row("tiny", "cpu", "float32", **figures).passed, figures
 
 
 @pytest.mark.parametrize("architecture", ["MobileCLIP2-S0", "PE-Core-T-16-384"])
 def test_a_true_architecture_passes(architecture: str) -> None:
-    row = run(architecture, "cpu", "float32")
+    (row,) = run(architecture, "cpu", ["float32"])
     assert row.passed, row
 
 
