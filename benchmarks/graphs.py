@@ -104,7 +104,7 @@ def running(
         "CROSSMODAL_STORAGE__URI": str(folder / "pictures"),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_OVERRIDE_RESOURCES": json.dumps({"CPU": LOGICAL_CPUS_PER_CORE * cores()}),
-        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))),
         **INGRESS[ingress],
         **(settings or {}),
     }
