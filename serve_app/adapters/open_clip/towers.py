@@ -51,7 +51,8 @@ class OpenClipImageTower:
 
     def __init__(self, model: Any, card: EncoderCard) -> None:
         self.card = card
-        self.module = model.visual.to(card.device)
+        # Pixels come with their channels last; kernels that have them first would be turned for every batch.
+        self.module = model.visual.to(card.device, memory_format=torch.channels_last)
         self.uploads = Uploads(card.device)
         self._dtype = open_clip.get_input_dtype(OPEN_CLIP_PRECISIONS[card.precision])
         self._mean = torch.tensor(card.preprocessing.mean, device=card.device).view(1, 3, 1, 1)
