@@ -5,7 +5,8 @@
 
 The peak is measured, not read from a data sheet: a large matrix product in the same precision. The work of one item is counted
 by torch's FlopCounterMode (a multiply-add is two operations); it does not see normalisations and activations, so the share is
-slightly low. `decode limit` is what all cores decode and resize when nothing else runs: no encoder can be fed faster from JPEGs.
+slightly low, nor, on a CPU, products with packed weights. `decode limit` is what all cores decode and resize when nothing else
+runs: no encoder can be fed faster from JPEGs.
 """
 
 import argparse
@@ -85,9 +86,8 @@ def measure_family(
     feed = texts()
     for kind, tower, items in (("images", images, itertools.cycle(pixels)), ("texts", words, feed)):
         some = list(itertools.islice(items, 32))
-        operations_each = thread.submit(operations, lambda tower=tower, some=some: tower.encode(some)).result() / len(
-            some
-        )
+        counted = thread.submit(operations, lambda tower=tower, some=some: tower.encode(some)).result()
+        operations_each = counted / len(some)
         thread.submit(tower.warm_up, max(sizes), wanted).result()
         for size in sizes:
             per_s = asyncio.run(service_rate(tower, thread, items, size, seconds))

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 Forward = Callable[[Any], Any]
 RUNS = 5
 WORTH = 0.95  # of the plain way's time: less than that gain is noise
+SAME = 0.999  # cosine of features that are the same but for the order of roundings, in half precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,10 @@ class Fastest:
         return pooled(self._plain(batch))
 
     def warm_up(self, batches: Iterable[Any], ways: Iterable[Way], name: str) -> None:
-        """Measure every way on batches of growing size and keep what pays. A way that fails on this machine is passed by."""
+        """Measure every way on batches of growing size and keep what pays. Rows of a batch should differ.
+
+        A way that fails on this machine, or that gives other features than the plain one, is passed by.
+        """
         ways = list(ways)
         for batch in batches if ways else ():
             plain_s = seconds_of(self._plain, batch)
@@ -70,6 +74,7 @@ class Fastest:
                 try:
                     made = way.make(self._plain, batch)
                     took_s = seconds_of(made, batch)
+                    _check_same(self._plain, made, batch)
                 except Exception as error:  # noqa: BLE001 - compilers fail in many ways, and the plain one is always there
                     log.warning("%s cannot be run %s here: %s", name, way.name, error)
                     ways.remove(way)
@@ -85,6 +90,15 @@ class Fastest:
 def sizes_up_to(most: int) -> list[int]:
     """Powers of two, and `most` itself."""
     return sorted({most, *(1 << power for power in range(most.bit_length()) if 1 << power < most)})
+
+
+def _check_same(plain: Forward, made: Forward, batch: Any) -> None:
+    # In another order than the one that was recorded, which shows that what is given is what is computed.
+    turned = batch.flip(0)
+    expected, found = (pooled(forward(turned)).float() for forward in (plain, made))
+    cosine = float(torch.nn.functional.cosine_similarity(expected, found).min())
+    if not cosine >= SAME:
+        raise ValueError(f"its features are others, with a cosine of {cosine:.4f}")
 
 
 def padded(batch: Any, size: int) -> Any:

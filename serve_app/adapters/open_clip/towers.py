@@ -75,9 +75,9 @@ class OpenClipImageTower:
         size_of = self.card.preprocessing
         with torch.inference_mode():
             batches = (
-                torch.zeros(
-                    size, 3, size_of.height, size_of.width, dtype=self._dtype, device=self.card.device
-                ).contiguous(memory_format=torch.channels_last)
+                torch.rand(size, 3, size_of.height, size_of.width, device=self.card.device).to(
+                    self._dtype, memory_format=torch.channels_last
+                )
                 for size in sizes_up_to(max_batch_size)
             )
             self._forward.warm_up(batches, ways_on(self.card.device, self._packed, wanted), "image tower")
@@ -142,13 +142,14 @@ class OpenClipTextTower:
         ways = ways_on(self.card.device, self._packed, wanted)
         if not ways:
             return
-        longest = self.card.context_length
+        tokens, _ = self._tokenizer([f"picture {at}" for at in range(max_batch_size)])
+        longest = tokens.shape[1]
         self._length_step = LENGTH_STEP
         lengths = [longest] if self._end is None else [*range(LENGTH_STEP, longest, LENGTH_STEP), longest]
         with torch.inference_mode():
             for length in lengths:
                 batches = (
-                    torch.zeros(size, length, dtype=torch.int64, device=self.card.device)
+                    torch.from_numpy(shortened(tokens[:size], length)).to(self.card.device)
                     for size in sizes_up_to(max_batch_size)
                 )
                 self._forward_of(length).warm_up(batches, ways, f"text tower at {length} tokens")

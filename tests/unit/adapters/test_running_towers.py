@@ -117,6 +117,15 @@ def test_a_way_that_fails_here_is_passed_by(caplog: pytest.LogCaptureFixture) ->
     assert "no compiler" in caplog.text
 
 
+def test_a_way_that_gives_other_features_is_passed_by(caplog: pytest.LogCaptureFixture) -> None:
+    """As a recording would that answers what it was recorded with."""
+    forward = Fastest(slow)
+    batch = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    forward.warm_up([batch], [Way("graph", lambda forward, recorded: lambda _: 2 * recorded)], "a tower")
+    assert torch.equal(forward(batch.flip(0)), 2 * batch.flip(0))
+    assert "its features are others" in caplog.text
+
+
 def test_sizes_are_powers_of_two_and_the_largest() -> None:
     assert sizes_up_to(1) == [1]
     assert sizes_up_to(32) == [1, 2, 4, 8, 16, 32]
