@@ -14,14 +14,17 @@ from torch.nn.functional import scaled_dot_product_attention
 
 
 class ContiguousAttention(torch.nn.MultiheadAttention):
-    """torch's attention, for inference; what is not self-attention with one mask for all goes the way that it always went."""
+    """torch's attention, for inference; what is not self-attention with one mask for all heads goes its old way."""
 
     in_projection: torch.nn.Linear  # its weights are `in_proj_weight` and `in_proj_bias`
 
     def forward(  # type: ignore[override] # open_clip names all but the first three
         self, query: Any, key: Any, value: Any, *, attn_mask: Any = None, **options: Any
     ) -> tuple[Any, Any]:
-        """Features [batch, tokens, width], and no weights. `attn_mask`: added to the scores, [tokens, tokens]."""
+        """Features [batch, tokens, width], and no weights.
+
+        `attn_mask`: added to the scores, [tokens, tokens] or [batch, 1, tokens, tokens].
+        """
         is_self_attention = query is key is value and options == {"need_weights": False}
         if not is_self_attention or not _is_ours(query, attn_mask):
             return super().forward(query, key, value, attn_mask=attn_mask, **options)
@@ -36,7 +39,7 @@ class ContiguousAttention(torch.nn.MultiheadAttention):
 def _is_ours(query: Any, mask: Any) -> bool:
     if mask is None:
         return bool(query.device.type == "cpu")
-    return bool(mask.dim() == 2 and mask.dtype == query.dtype)
+    return bool(mask.dim() in (2, 4) and mask.dtype == query.dtype)
 
 
 def use_contiguous_attention(module: Any) -> None:

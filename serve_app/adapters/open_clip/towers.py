@@ -7,6 +7,7 @@ batching or Ray.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ import open_clip
 import torch
 
 from serve_app.adapters.open_clip.attention import use_contiguous_attention
-from serve_app.adapters.open_clip.fastest import Fastest, sizes_up_to, ways_on
+from serve_app.adapters.open_clip.cpu_layers import use_cpu_layers
+from serve_app.adapters.open_clip.fastest import Fastest, Forward, sizes_up_to, ways_on
 from serve_app.adapters.open_clip.hardware import OPEN_CLIP_PRECISIONS
-from serve_app.adapters.open_clip.packing import pack_weights
+from serve_app.adapters.open_clip.sequence_packing import can_be_packed, encode_packed, packed_texts
 from serve_app.adapters.open_clip.trimming import causal_part, cut_to, end_token, groups_of, lengths_of, shortened
-from serve_app.adapters.open_clip.uploads import Uploads
+from serve_app.adapters.open_clip.uploads import Upload, Uploads
+from serve_app.adapters.open_clip.weight_packing import pack_weights
 from serve_app.adapters.tokenising import BoundedTokenizer
 from serve_app.errors import InternalError
 from serve_app.types import Embedding, EncoderCard, ItemFailure, Pixels
@@ -39,9 +42,9 @@ class StagedPictures:
 
 @dataclass(frozen=True, slots=True)
 class StagedTexts:
-    """Tokens on the device, in groups of one length each: (indices of the texts, int64 [n, length], how to encode them)."""
+    """Tokens on the device, in groups of one length each, or packed: (indices of the texts, their tokens, how to encode them)."""
 
-    groups: Sequence[tuple[Sequence[int], Any, Any]]
+    groups: Sequence[tuple[Sequence[int], Upload, Forward]]
     lengths: Sequence[int]
     truncated: Sequence[bool]
 
@@ -55,12 +58,15 @@ class OpenClipImageTower:
         self.module = model.visual.to(card.device, memory_format=torch.channels_last)
         self.uploads = Uploads(card.device)
         self._dtype = open_clip.get_input_dtype(OPEN_CLIP_PRECISIONS[card.precision])
-        self._mean = torch.tensor(card.preprocessing.mean, device=card.device).view(1, 3, 1, 1)
-        self._std = torch.tensor(card.preprocessing.std, device=card.device).view(1, 3, 1, 1)
+        # For a whole row of pixels: sums over rows of three numbers are slow.
+        width = card.preprocessing.width
+        self._mean = torch.tensor(card.preprocessing.mean, device=card.device).repeat(width)
+        self._std = torch.tensor(card.preprocessing.std, device=card.device).repeat(width)
         self._forward = Fastest(self.module)
         self._packed = False
         if card.device == "cpu":
             use_contiguous_attention(self.module)
+            use_cpu_layers(self.module)
             wanted = card.preprocessing
             blank = np.zeros((wanted.height, wanted.width, 3), np.uint8)
             self._packed = pack_weights(self.module, lambda: self.encode([blank]))
@@ -102,9 +108,10 @@ class OpenClipImageTower:
     def _encode(self, pixels: Any) -> list[Embedding | ItemFailure]:
         try:
             with torch.inference_mode():
+                arrived = self.uploads.arrived(pixels)
+                batch = arrived.flatten(2).float().div_(255).sub_(self._mean).div_(self._std).to(self._dtype)
                 # The permuted view keeps its channels last, the layout that convolutions like best.
-                batch = self.uploads.arrived(pixels).permute(0, 3, 1, 2).float().div_(255)
-                rows = unit_rows(self._forward(batch.sub_(self._mean).div_(self._std).to(self._dtype)))
+                rows = unit_rows(self._forward(batch.view(arrived.shape).permute(0, 3, 1, 2)))
         except RuntimeError as error:
             raise InternalError("the image encoder failed") from error
         return as_embeddings(rows, self.card)
@@ -123,10 +130,13 @@ class OpenClipTextTower:
                 delattr(model, other)
         self.module = model.to(card.device)
         use_contiguous_attention(self.module)
+        if card.device == "cpu":
+            use_cpu_layers(self.module)
         self.uploads = Uploads(card.device)
         self._tokenizer = tokenizer
         part = causal_part(self.module)
         self._end = None if part is None else end_token(part)
+        self._packable = part if card.device == "cpu" and part is not None and can_be_packed(part) else None
         self._forwards: dict[int, Fastest] = {}  # by length in tokens
         self._length_step = 1
         self._enough_tokens = ENOUGH_TOKENS_GPU if self.uploads.overlap else ENOUGH_TOKENS_CPU
@@ -140,7 +150,7 @@ class OpenClipTextTower:
     def warm_up(self, max_batch_size: int, wanted: str) -> None:
         """The same for batches of every size and length."""
         ways = ways_on(self.card.device, self._packed, wanted)
-        if not ways:
+        if not ways or self._packable is not None:  # packed texts have a shape of their own each time
             return
         tokens, _ = self._tokenizer([f"picture {at}" for at in range(max_batch_size)])
         longest = tokens.shape[1]
@@ -159,7 +169,7 @@ class OpenClipTextTower:
         return self.compute(self.stage(texts))
 
     def stage(self, texts: Sequence[str]) -> StagedTexts:
-        """The texts as tokens on the device, grouped by length where the tower allows it."""
+        """The texts as tokens on the device, packed or grouped by length where the tower allows it."""
         if not texts:
             return StagedTexts([], [], [])
         tokens, truncated = self._tokenizer(texts)
@@ -168,6 +178,11 @@ class OpenClipTextTower:
             whole = (range(len(texts)), self.uploads.one(tokens), self._forward_of(width))
             return StagedTexts([whole], [width] * len(texts), truncated)
         lengths = lengths_of(tokens, self._end)
+        if self._packable is not None:
+            packed = Upload(packed_texts(tokens, lengths))
+            return StagedTexts(
+                [(range(len(texts)), packed, partial(encode_packed, self._packable))], lengths, truncated
+            )
         groups = []
         for group in groups_of(lengths, self._enough_tokens):
             longest = min(-(-lengths[group[-1]] // self._length_step) * self._length_step, tokens.shape[1])

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from serve_app.adapters.checkpoint import weights_among
-from serve_app.adapters.open_clip import load_image_tower, load_text_tower, packing
+from serve_app.adapters.open_clip import load_image_tower, load_text_tower, towers, weight_packing
 from serve_app.adapters.open_clip.building import load_tower
 from serve_app.adapters.open_clip.finding import find
 from serve_app.adapters.open_clip.loading import tokenizer_of
@@ -133,6 +133,7 @@ def test_norms_are_given_one_type_alone_as_a_gpu_demands(
         return of(features, shape, weight, *rest)
 
     monkeypatch.setattr(functional, "layer_norm", of_one_type)
+    monkeypatch.setattr(towers, "use_cpu_layers", lambda _: None)
     vectors(folders[family], "bfloat16")
     assert normalised
 
@@ -142,11 +143,13 @@ def test_norms_are_given_one_type_alone_as_a_gpu_demands(
 def test_packed_weights_change_no_vector(
     folders: dict[str, Path], family: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "pays_here", lambda _: False)
+    monkeypatch.setattr(weight_packing, "pays_here", lambda _: False)
     plain = vectors(folders[family], precision)
     multiplied = []
-    monkeypatch.setattr(packing, "pays_here", lambda _: True)
-    monkeypatch.setattr(packing, "product", lambda *given, of=packing.product: multiplied.append(1) or of(*given))
+    monkeypatch.setattr(weight_packing, "pays_here", lambda _: True)
+    monkeypatch.setattr(
+        weight_packing, "product", lambda *given, of=weight_packing.product: multiplied.append(1) or of(*given)
+    )
     packed = vectors(folders[family], precision)
     assert multiplied
     if precision == "float32":

@@ -175,7 +175,7 @@ def test_an_empty_batch_gives_an_empty_list(checkpoint: Path) -> None:
 
 def test_a_tower_that_fails_as_a_whole_raises_our_error(checkpoint: Path) -> None:
     tower = load_image_tower(model=f"local-dir:{checkpoint}")
-    tower.module.conv1.weight.data = tower.module.conv1.weight.data[:, :2]
+    tower.module.ln_pre.weight.data = tower.module.ln_pre.weight.data[:2]
     with pytest.raises(InternalError) as caught:
         tower.encode(pictures(1))
     assert isinstance(caught.value.__cause__, RuntimeError)

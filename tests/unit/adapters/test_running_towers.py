@@ -1,5 +1,6 @@
-"""What makes towers fast changes no vector: cutting texts, grouping them, staging, padding to compiled sizes."""
+"""What makes towers fast changes no vector: cutting and packing texts, other layers, staging, padding to compiled sizes."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 import torch
 
 from serve_app.adapters.open_clip import load_image_tower, load_text_tower
+from serve_app.adapters.open_clip.cpu_layers import PatchProduct, use_cpu_layers
 from serve_app.adapters.open_clip.fastest import Fastest, Way, padded, sizes_up_to
 from serve_app.adapters.open_clip.hardware import chosen_device, chosen_precision
 from serve_app.adapters.open_clip.loading import loses_in_half_precision
+from serve_app.adapters.open_clip.sequence_packing import PADDING, PackedTexts, mask_of, packed_texts
 from serve_app.adapters.open_clip.trimming import causal_part, groups_of, lengths_of
 from serve_app.errors import ModelUnavailable
 from serve_app.types import Embedding, ItemFailure
@@ -68,6 +71,63 @@ def test_short_texts_go_apart_from_long_ones_once_the_device_is_busy() -> None:
     assert groups_of([5, 70, 5, 6, 5], enough_tokens=15) == [[0, 2, 4], [3, 1]]
     assert groups_of([5, 70, 5], enough_tokens=1000) == [[0, 2, 1]]
     assert groups_of([], enough_tokens=10) == []
+
+
+def test_texts_share_sequences_and_lose_nothing() -> None:
+    tokens = np.arange(1, 101, dtype=np.int64).reshape(4, 25)
+    lengths = [20, 3, 25, 10]
+    packed = packed_texts(tokens, lengths)
+    assert packed.tokens.shape == (2, 48)
+    for text, length in enumerate(lengths):
+        of_it = packed.texts == text
+        assert packed.tokens[of_it].tolist() == tokens[text, :length].tolist()
+        assert packed.positions[of_it].tolist() == list(range(length))
+        assert packed.tokens.flatten()[packed.ends[text]] == tokens[text, length - 1]
+    assert (packed.texts == PADDING).sum() == 2 * 48 - sum(lengths)
+
+
+def test_a_token_sees_its_own_text_up_to_itself() -> None:
+    packed = packed_texts(np.ones((2, 3), np.int64), [2, 3])
+    assert packed.texts.tolist() == [[1, 1, 1, 0, 0]]
+    seen = (mask_of(packed, torch.float32)[0, 0] == 0).int().tolist()
+    assert seen == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("model_cfg", [MODEL_CFG, CUSTOM_CFG, END_ID_CFG], ids=["CLIP", "CustomTextCLIP", "end by id"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_a_text_has_the_same_vector_among_others(tmp_path: Path, model_cfg: dict[str, Any], precision: str) -> None:
+    tower = load_text_tower(
+        model=f"local-dir:{save_checkpoint(tmp_path / 'model', model_cfg)}", precision=precision, device="cpu"
+    )
+    texts = [" ".join(TEXTS[0].split() * (at % 7)) + f" {at}" for at in range(40)]
+    together = tower.stage(texts)
+    assert isinstance(together.groups[0][1].tensor, PackedTexts)
+    assert len(together.groups[0][1].tensor.tokens) < len(texts) / 2
+    alone = np.concatenate([vectors(tower.encode([text])) for text in texts])
+    cosines = (vectors(tower.compute(together)) * alone).sum(axis=1)
+    assert cosines.min() >= (0.999999 if precision == "float32" else 0.9995)
+
+
+def test_patches_are_multiplied_as_they_are_convolved() -> None:
+    torch.manual_seed(0)
+    for bias in (True, False):
+        plain = torch.nn.Conv2d(3, 5, kernel_size=8, stride=8, bias=bias)
+        module = torch.nn.Sequential(deepcopy(plain))
+        use_cpu_layers(module)
+        assert type(module[0]) is PatchProduct
+        pictures = torch.rand(2, 3, 35, 26)  # what is left of a patch at the edge is not read
+        with torch.inference_mode():
+            for laid in (pictures, pictures.to(memory_format=torch.channels_last)):
+                assert torch.allclose(module(laid), plain(laid), atol=1e-6)
+    others = [
+        torch.nn.Conv2d(3, 5, kernel_size=4, stride=4),
+        torch.nn.Conv2d(3, 5, kernel_size=8, stride=4),
+        torch.nn.Conv2d(3, 5, kernel_size=8, stride=8, padding=1),
+        torch.nn.Conv2d(5, 5, kernel_size=8, stride=8),
+    ]
+    module = torch.nn.Sequential(*others)
+    use_cpu_layers(module)
+    assert {type(each) for each in module} == {torch.nn.Conv2d}
 
 
 # --- the fastest way --------------------------------------------------------------------------------------------------

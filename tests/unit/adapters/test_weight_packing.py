@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import Linear
 
-from serve_app.adapters.open_clip import packing
-from serve_app.adapters.open_clip.packing import PackedLinear, called_in, pack_weights, unpacked
+from serve_app.adapters.open_clip import weight_packing
+from serve_app.adapters.open_clip.weight_packing import PackedLinear, called_in, pack_weights, unpacked
 
 
 class Parts(torch.nn.Module):
@@ -33,7 +33,7 @@ FEATURES = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
 
 @pytest.fixture
 def it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "pays_here", lambda _: True)
+    monkeypatch.setattr(weight_packing, "pays_here", lambda _: True)
 
 
 @pytest.mark.usefixtures("it_pays")
@@ -63,7 +63,7 @@ def test_a_model_that_reads_a_weight_which_it_also_calls_stays_as_it_is(caplog: 
 def test_what_does_not_pay_or_cannot_be_packed_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     parts, double = Parts(), Parts().double()
     asked: list[Any] = []
-    monkeypatch.setattr(packing, "pays_here", asked.append)
+    monkeypatch.setattr(weight_packing, "pays_here", asked.append)
     assert not pack_weights(parts, lambda: parts(FEATURES))
     assert asked == [parts.called.weight]
     assert not pack_weights(double, lambda: double(FEATURES.double()))
@@ -76,13 +76,13 @@ def test_weights_are_packed_where_that_is_faster(
     packed_s: float, plain_s: float, pays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter((packed_s, plain_s))
-    monkeypatch.setattr(packing, "seconds_of", lambda _: next(times))
-    assert packing.pays_here(torch.ones(4, 8)) is pays
+    monkeypatch.setattr(weight_packing, "seconds_of", lambda _: next(times))
+    assert weight_packing.pays_here(torch.ones(4, 8)) is pays
 
 
 def test_a_chip_that_cannot_pack_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Any) -> Any:
         raise RuntimeError("not on this chip")
 
-    monkeypatch.setattr(packing, "packed", refuse)
-    assert not packing.pays_here(torch.ones(4, 4))
+    monkeypatch.setattr(weight_packing, "packed", refuse)
+    assert not weight_packing.pays_here(torch.ones(4, 4))
