@@ -5,7 +5,8 @@
 For each way in (plain Serve, HAProxy with the throughput flags, those flags with the Python proxy) and each graph, with and
 without coalescing: one connection and 64 on GET /healthz (client, proxy, Gateway), GET /v1/models (and the TextEncoder), GET
 /v1/table (and the Retriever) and POST /v1/search (all, one after the other). `encode_ms` and `retrieve_ms` are what the
-answers of the searches say of themselves (medians); `in process` is the TextEncoder's work without any hop.
+answers of the searches say of themselves (medians); `in process` is the TextEncoder's work without any hop, on a machine that
+does nothing else and, in turns with lone searches, beside the idle graph: Ray's processes wake some thousand times a second.
 """
 
 import argparse
@@ -32,27 +33,33 @@ HOPS = {
     "/v1/table": "gateway + retriever",
 }
 SEARCH = "search: all, in turn"
+LONE_SEARCH = "search, in turns with encoding in process"
 IN_PROCESS = "encode one text in process"
+TURNS = 3
 GRAPHS = ("noop", "product")
 
 
-def in_process(folder: Path, precision: str, seconds: float) -> dict[str, Any]:
-    """Latency of encoding one text of 5 to 12 words in this process, tokenising included."""
-    tower = load_text_tower(model=f"local-dir:{folder.resolve()}", device="cpu", precision=precision)
-    words = texts(seed=2)
-    for _ in range(3):
-        tower.encode([next(words)])
-    latencies_s = []
-    ends_at = time.perf_counter() + seconds
-    while (began := time.perf_counter()) < ends_at:
-        tower.encode([next(words)])
-        latencies_s.append(time.perf_counter() - began)
-    return {
-        "case": f"{IN_PROCESS}, {tower.card.precision}",
-        "connections": 1,
-        "requests_per_s": len(latencies_s) / seconds,
-        **milliseconds(latencies_s),
-    }
+class InProcess:
+    """Encodes single texts in this process, tokenising included."""
+
+    def __init__(self, folder: Path, precision: str) -> None:
+        self._tower = load_text_tower(model=f"local-dir:{folder.resolve()}", device="cpu", precision=precision)
+        self._texts = texts(seed=2)
+        self.latencies(0.5)  # the first ones are slow
+
+    def latencies(self, seconds: float) -> list[float]:
+        """In seconds, of one text after the other for so long."""
+        latencies_s = []
+        ends_at = time.perf_counter() + seconds
+        while (began := time.perf_counter()) < ends_at:
+            self._tower.encode([next(self._texts)])
+            latencies_s.append(time.perf_counter() - began)
+        return latencies_s
+
+    def row(self, where: str, latencies_s: Sequence[float]) -> dict[str, Any]:
+        """A row of the report."""
+        case = f"{IN_PROCESS}{where}, {self._tower.card.precision}"
+        return told({"case": case, "connections": 1, **milliseconds(latencies_s)})
 
 
 def questions(url: str) -> Iterator[tuple[str, Question]]:
@@ -75,15 +82,30 @@ def measure(url: str, name: str, seconds: float) -> Iterator[dict[str, Any]]:
             yield told(row)
 
 
+def in_turns(url: str, name: str, encoder: InProcess, seconds: float) -> Iterator[dict[str, Any]]:
+    """Lone searches and single texts in process, `seconds` of each, in turns, so that what else the machine does meets both."""
+    searched_s, encoded_s = [], []
+    # Texts that `measure` did not ask: their vectors are remembered.
+    question = text_searches(url, texts(seed=5))
+    for _ in range(TURNS):
+        searched_s += under_load(url, question, 1, seconds / TURNS).latencies_s
+        encoded_s += encoder.latencies(seconds / TURNS)
+    yield told({"case": f"{name}: {LONE_SEARCH}", "connections": 1, **milliseconds(searched_s)})
+    yield encoder.row(f" beside {name}", encoded_s)
+
+
 def graph_rows(
-    graph: str, ingress: str, *, coalesced: bool, folder: Path, precision: str, seconds: float
+    graph: str, ingress: str, *, coalesced: bool, folder: Path, precision: str, encoder: InProcess, seconds: float
 ) -> list[dict[str, Any]]:
     """Start one graph one way and measure it."""
     name = f"{graph}, {ingress}, {'coalesced' if coalesced else 'a call each'}"
     file = product_file() if graph == "product" else other_file("benchmarks.noop_graph:build")
     settings = {**encoder_settings(folder, precision), **({} if coalesced else UNCOALESCED)}
     with running(f"hops-{graph}-{ingress}", file, settings, ingress) as started:
-        return list(measure(started.url, name, seconds))
+        rows = list(measure(started.url, name, seconds))
+        if coalesced:
+            rows += in_turns(started.url, name, encoder, TURNS * seconds)
+        return rows
 
 
 def verdicts(rows: Sequence[Mapping[str, Any]], ways: Sequence[str]) -> dict[str, float]:
@@ -97,8 +119,7 @@ def verdicts(rows: Sequence[Mapping[str, Any]], ways: Sequence[str]) -> dict[str
         found = (row[name] for row in rows if row["case"].startswith(case) and row["connections"] == connections)
         return next(found, None)
 
-    alone, crowd = min(CONCURRENCIES), max(CONCURRENCIES)
-    encode_ms = figure(IN_PROCESS, 1, "p50_ms")
+    crowd = max(CONCURRENCIES)
     found = {}
     for way in ways:
         for graph in GRAPHS:
@@ -106,10 +127,15 @@ def verdicts(rows: Sequence[Mapping[str, Any]], ways: Sequence[str]) -> dict[str
             apart = figure(f"{graph}, {way}, a call each: {SEARCH}", crowd, "requests_per_s")
             if together and apart:
                 found[f"{way}: {graph} coalesced over a call each"] = together / apart
-        ours = figure(f"product, {way}, coalesced: {SEARCH}", alone, "p50_ms")
-        noop = figure(f"noop, {way}, coalesced: {SEARCH}", alone, "p50_ms")
-        if ours and noop and encode_ms:
-            found[f"{way}: lone p50 over encode + 1.2 x noop"] = ours / (encode_ms + 1.2 * noop)
+        ours = figure(f"product, {way}, coalesced: {LONE_SEARCH}", 1, "p50_ms")
+        noop = figure(f"noop, {way}, coalesced: {LONE_SEARCH}", 1, "p50_ms")
+        encoded = {
+            "beside it": figure(f"{IN_PROCESS} beside product, {way}, coalesced", 1, "p50_ms"),
+            "on an idle machine": figure(f"{IN_PROCESS},", 1, "p50_ms"),
+        }
+        for where, encode_ms in encoded.items():
+            if ours and noop and encode_ms:
+                found[f"{way}: lone p50 over encode {where} + 1.2 x noop"] = ours / (encode_ms + 1.2 * noop)
     return found
 
 
@@ -126,10 +152,17 @@ def main() -> None:
     options = parser.parse_args()
     machine = machine_facts()
     folder = checkpoint(options.model)
-    rows = [in_process(folder, options.precision, options.seconds)]
+    encoder = InProcess(folder, options.precision)
+    rows = [encoder.row("", encoder.latencies(options.seconds))]
     for ingress, graph, coalesced in itertools.product(options.ingress, options.graphs, (False, True)):
         rows += graph_rows(
-            graph, ingress, coalesced=coalesced, folder=folder, precision=options.precision, seconds=options.seconds
+            graph,
+            ingress,
+            coalesced=coalesced,
+            folder=folder,
+            precision=options.precision,
+            encoder=encoder,
+            seconds=options.seconds,
         )
     run = {
         "model": options.model,

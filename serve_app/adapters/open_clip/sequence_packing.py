@@ -47,7 +47,8 @@ def can_be_packed(part: Any) -> bool:
 def packed_texts(tokens: Tokens, lengths: Sequence[int]) -> PackedTexts:
     """Rows of tokens, of which the first `lengths` matter, as few sequences."""
     sequences = in_sequences(lengths)
-    width = max(sum(lengths[at] for at in sequence) for sequence in sequences)
+    # One width for all but a lone sequence: oneDNN generates code for every shape, and keeps it.
+    width = max(SEQUENCE_TOKENS, *lengths) if len(sequences) > 1 else sum(lengths)
     shape = (len(sequences), width)
     packed = PackedTexts(
         np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, PADDING), np.zeros(len(lengths), np.int64)

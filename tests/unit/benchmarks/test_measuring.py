@@ -10,7 +10,7 @@ from benchmarks import gpu
 from benchmarks.__main__ import ORDER, commands
 from benchmarks.encoder import agreement, rate
 from benchmarks.graphs import ENCODERS, product_file
-from benchmarks.hops import IN_PROCESS, SEARCH, verdicts
+from benchmarks.hops import IN_PROCESS, LONE_SEARCH, SEARCH, verdicts
 from benchmarks.http_load import compared
 from benchmarks.peers import ratios
 
@@ -54,11 +54,13 @@ def test_ratios_take_the_best_setting_of_each_server():
 
 def test_hops_are_judged_where_all_parts_were_measured():
     figures = {
-        (f"noop, plain, coalesced: {SEARCH}", 1): (50.0, 10.0),
+        (f"noop, plain, coalesced: {LONE_SEARCH}", 1): (50.0, 10.0),
         (f"noop, plain, a call each: {SEARCH}", 64): (100.0, 400.0),
         (f"noop, plain, coalesced: {SEARCH}", 64): (500.0, 90.0),
-        (f"product, plain, coalesced: {SEARCH}", 1): (20.0, 16.0),
+        (f"product, plain, coalesced: {LONE_SEARCH}", 1): (20.0, 16.0),
         (f"{IN_PROCESS}, float32", 1): (250.0, 4.0),
+        (f"{IN_PROCESS} beside noop, plain, coalesced, float32", 1): (200.0, 5.0),
+        (f"{IN_PROCESS} beside product, plain, coalesced, float32", 1): (50.0, 20.0),
     }
     rows = [
         {"case": case, "connections": connections, "requests_per_s": rate, "p50_ms": p50_ms}
@@ -66,7 +68,8 @@ def test_hops_are_judged_where_all_parts_were_measured():
     ]
     assert verdicts(rows, ["plain", "haproxy"]) == {
         "plain: noop coalesced over a call each": 5.0,
-        "plain: lone p50 over encode + 1.2 x noop": 1.0,
+        "plain: lone p50 over encode on an idle machine + 1.2 x noop": 1.0,
+        "plain: lone p50 over encode beside it + 1.2 x noop": 0.5,
     }
 
 
