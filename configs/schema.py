@@ -42,8 +42,8 @@ class EncoderConfig(Section):
     compile: Literal["never", "graphs", "auto"] = Field(
         default="graphs",
         description="`graphs`: on a GPU, record CUDA graphs at the start, by size of batch, and keep what is faster; takes "
-        "seconds. `auto`: measure towers that torch compiles as well, which takes minutes; not where weights are packed, as on "
-        "most CPUs.",
+        "seconds. `auto`: measure towers that torch compiles as well, which takes minutes; not where weights or texts are "
+        "packed, as on most CPUs.",
     )
     max_batch_texts: int = Field(default=32, ge=1, description="Most texts that go through the text tower at once.")
     max_batch_pictures: int = Field(
