@@ -54,4 +54,5 @@ def _makes_patches(convolution: torch.nn.Conv2d) -> bool:
         and size == (size[0], size[0]) == convolution.stride
         and convolution.padding == (0, 0)
         and convolution.dilation == (1, 1)
+        and convolution.groups == 1
     )

@@ -2,7 +2,7 @@
 
 A causal tower that is read at the end token cannot see what comes after it, so a batch is cut to its longest text: the same
 vectors for a fraction of the work (a query of ten words has 12 of 77 tokens). Towers that read both ways, or that put a token of
-their own at the end, keep their padding.
+their own at the end, keep their padding. On a CPU most texts are not cut to the longest but packed (see sequence_packing).
 """
 
 from collections.abc import Sequence

@@ -124,6 +124,7 @@ def test_patches_are_multiplied_as_they_are_convolved() -> None:
         torch.nn.Conv2d(3, 5, kernel_size=8, stride=4),
         torch.nn.Conv2d(3, 5, kernel_size=8, stride=8, padding=1),
         torch.nn.Conv2d(5, 5, kernel_size=8, stride=8),
+        torch.nn.Conv2d(3, 6, kernel_size=8, stride=8, groups=3),
     ]
     module = torch.nn.Sequential(*others)
     use_cpu_layers(module)
