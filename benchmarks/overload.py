@@ -2,9 +2,10 @@
 
     .venv/bin/python -m benchmarks.overload --kind text
 
-The capacity is what a closed loop of many connections reaches. Then the load is open (Poisson arrivals) at shares of it, and at
-the end the capacity is measured again: the better of both is what throughput is compared with (`vs_capacity`). `mean_batch` and
-`batch_ms` tell of what went through the encoders meanwhile; `p95_in_batches` divides by the time of a batch at capacity;
+The capacity is what a closed loop of many connections reaches. Then the load is open (Poisson arrivals) at a share of it, and the
+capacity is measured again, and so on in turns: a shared machine is as fast as its neighbours let it be. Each share is offered of
+the capacity just before it, and compared with the mean of those before and after it (`vs_capacity`). `mean_batch` and `batch_ms`
+tell of what went through the encoders meanwhile; `p95_in_batches` divides by the time of a batch at capacity;
 `refused_at_once_ms` is the p95 of the refusals' own latency. The bounds of the queues are the product's; `--queue` sets another
 `calls.max_queued_items`, of what waits at the Gateway for one deployment.
 """
@@ -52,22 +53,21 @@ class BatchCounter:
 
 
 def measure(graph: LocalGraph, question: Question, shares: Sequence[float], seconds: float) -> list[dict[str, Any]]:
-    """A row for the capacity, one for each share of it, and one for the capacity again.
+    """Rows in turns: the capacity, a share of it, the capacity again, the next share.
 
     Raises ValueError where nothing was answered in the time.
     """
     batches = BatchCounter(graph)
 
-    def capacity(when: str) -> dict[str, Any]:
+    def capacity() -> dict[str, Any]:
         load = under_load(graph.url, question, CONNECTIONS, seconds)
         if not load.latencies_s:
             raise ValueError(f"no answer within {seconds:g} s: measure for longer")
-        case = f"{question.name}: capacity {when}, {CONNECTIONS} connections"
-        return told({"case": case, **load.figures(), **batches.figures()})
+        return told(
+            {"case": f"{question.name}: capacity, {CONNECTIONS} connections", **load.figures(), **batches.figures()}
+        )
 
-    rows = [capacity("before")]
-    for share in shares:
-        offered = share * rows[0]["requests_per_s"]
+    def at(share: float, offered: float) -> dict[str, Any]:
         load = asyncio.run(
             open_loop(graph.url, question.requests, rate_per_s=offered, seconds=seconds, check=question.check)
         )
@@ -79,17 +79,16 @@ def measure(graph: LocalGraph, question: Question, shares: Sequence[float], seco
             "share_refused": load.statuses[503] / load.statuses.total() if load.statuses else 0.0,
             "refused_at_once_ms": 1000 * quantile(load.refusal_latencies_s, 0.95),
         }
-        rows.append(told(row))
-    rows.append(capacity("after"))
-    best = max(rows[0], rows[-1], key=lambda row: float(row["requests_per_s"]))
-    return [
-        {
-            **row,
-            "vs_capacity": row["requests_per_s"] / best["requests_per_s"],
-            "p95_in_batches": row["p95_ms"] / best["batch_ms"],
-        }
-        for row in rows
-    ]
+        return told(row)
+
+    rows = [before := capacity()]
+    for share in shares:
+        row, after = at(share, share * before["requests_per_s"]), capacity()
+        per_s, batch_ms = ((before[name] + after[name]) / 2 for name in ("requests_per_s", "batch_ms"))
+        compared = {"vs_capacity": row["requests_per_s"] / per_s, "p95_in_batches": row["p95_ms"] / batch_ms}
+        rows += [{**row, **compared}, after]
+        before = after
+    return rows
 
 
 def main() -> None:

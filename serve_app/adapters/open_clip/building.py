@@ -59,7 +59,8 @@ def load_tower(checkpoint: Checkpoint, tower: Tower, precision: str, device: str
 def build(checkpoint: Checkpoint, precision: str) -> Any:
     """OpenCLIP's modules in evaluation mode: parameters without memory, buffers (masks, tables of positions) as they are.
 
-    The types of all are those of OpenCLIP's `create_model` with this precision.
+    The types are those of OpenCLIP's `create_model` with this precision, but for what it would fail on and for the embeddings of
+    tokens: OpenCLIP keeps them in float32 and rounds what it looks up; rounded at once they give the same and are half as large.
     """
     config = deepcopy(dict(checkpoint.model_cfg))
     vision_cfg, text_cfg = config["vision_cfg"], config["text_cfg"]
@@ -84,17 +85,25 @@ def build(checkpoint: Checkpoint, precision: str) -> Any:
         # The stems of MobileCLIP-B and ViTamin run once while they are built. Their memory goes when weights are assigned.
         model = kind(**config)
     set_precision(model, None, precision, is_timm)
-    if half is not None and isinstance(getattr(model, "text", None), HFTextEncoder):
+    if half is not None:
+        _convert_the_rest(model, half)
+    return model.eval()  # built in training mode, where one picture's vector depends on its neighbours
+
+
+def _convert_the_rest(model: Any, half: torch.dtype) -> None:
+    text = getattr(model, "text", model)
+    if isinstance(text, HFTextEncoder):
         # OpenCLIP converts the linear layers alone, and the text tower then fails on its own embeddings.
-        model.text.to(half)
-    if half is not None and getattr(getattr(model, "text", None), "cls_emb", None) is not None:
-        model.text.cls_emb.data = model.text.cls_emb.data.to(half)  # the same with CoCa's own token
-    for part in model.visual.modules() if half is not None else ():
+        text.to(half)
+    else:
+        text.token_embedding.to(half)
+    if getattr(text, "cls_emb", None) is not None:
+        text.cls_emb.data = text.cls_emb.data.to(half)  # CoCa's own token, on which it fails too
+    for part in model.visual.modules():
         if isinstance(part, AttentionalPooler):
-            part.query.data = part.query.data.to(half)  # and with what its image tower asks its tokens
+            part.query.data = part.query.data.to(half)  # and on what its image tower asks its tokens
             for norm in (part.ln_q, part.ln_k):  # float32 as all norms are; a GPU does not take both types in one
                 norm.__class__ = LayerNormFp32
-    return model.eval()  # built in training mode, where one picture's vector depends on its neighbours
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from open_clip import tokenizer as open_clip_tokenizer
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
@@ -92,7 +93,7 @@ def tokenizer_of(checkpoint: Checkpoint) -> Any:
     text_cfg = checkpoint.model_cfg["text_cfg"]
     options = dict(text_cfg.get("tokenizer_kwargs") or {})
     if checkpoint.tokenizer_folder is None:
-        return SimpleTokenizer(context_length=checkpoint.context_length, **options)
+        return sharing_tables(SimpleTokenizer(context_length=checkpoint.context_length, **options))
     return HFTokenizer(
         str(checkpoint.tokenizer_folder),
         context_length=checkpoint.context_length,
@@ -101,6 +102,16 @@ def tokenizer_of(checkpoint: Checkpoint) -> Any:
         local_files_only=True,
         **options,
     )
+
+
+def sharing_tables(tokenizer: Any) -> Any:
+    """The same tokeniser with the tables of the one that OpenCLIP makes for itself, where they are equal: 18 MB less."""
+    known = getattr(open_clip_tokenizer, "_tokenizer", None)
+    for name in ("encoder", "decoder", "bpe_ranks"):
+        table = getattr(known, name, None)
+        if table == getattr(tokenizer, name):
+            setattr(tokenizer, name, table)
+    return tokenizer
 
 
 def _load(

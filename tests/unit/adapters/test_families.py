@@ -16,7 +16,7 @@ from serve_app.adapters.checkpoint import weights_among
 from serve_app.adapters.open_clip import load_image_tower, load_text_tower, towers, weight_packing
 from serve_app.adapters.open_clip.building import load_tower
 from serve_app.adapters.open_clip.finding import find
-from serve_app.adapters.open_clip.loading import tokenizer_of
+from serve_app.adapters.open_clip.loading import sharing_tables, tokenizer_of
 from serve_app.errors import ModelUnavailable
 from tests.unit.adapters.tiny_checkpoints import FAMILIES, HF_FAMILIES, local, save_checkpoint
 
@@ -85,6 +85,8 @@ def test_each_tower_is_openclips_bit_for_bit(folders: dict[str, Path], family: s
         ]
         for each in own:
             each.data = each.data.to(torch.bfloat16)
+    if precision == "bf16" and family not in HF_FAMILIES:
+        getattr(theirs, "text", theirs).token_embedding.to(torch.bfloat16)
     theirs_visual, theirs_text = values(theirs.visual), values(theirs)
     checkpoint = find(f"local-dir:{folders[family]}", None)
     image, _ = load_tower(checkpoint, "image", precision, "cpu")
@@ -95,6 +97,16 @@ def test_each_tower_is_openclips_bit_for_bit(folders: dict[str, Path], family: s
         {name: value for name, value in values(text).items() if not name.startswith(other)},
         {name: value for name, value in theirs_text.items() if not name.startswith(other)},
     )
+
+
+@pytest.mark.parametrize(
+    "family", sorted(FAMILIES.keys() - HF_FAMILIES - {"CoCa"})
+)  # OpenCLIP does not run these in bfloat16
+@torch.inference_mode()
+def test_embeddings_of_tokens_rounded_at_once_give_the_same_bits(folders: dict[str, Path], family: str) -> None:
+    tokens = open_clip.get_tokenizer(f"local-dir:{folders[family]}")(TEXTS)
+    ours, _ = load_tower(find(f"local-dir:{folders[family]}", None), "text", "bf16", "cpu")
+    assert torch.equal(ours.encode_text(tokens), reference(folders[family], family, "bf16").encode_text(tokens))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -163,6 +175,19 @@ def test_the_tokeniser_is_the_models_own(folders: dict[str, Path], family: str) 
     theirs = open_clip.get_tokenizer(f"local-dir:{folders[family]}")
     assert type(ours) is type(theirs)
     assert torch.equal(ours(TEXTS), theirs(TEXTS))
+
+
+def test_a_simple_tokeniser_shares_the_tables_of_openclips_own(folders: dict[str, Path]) -> None:
+    ours = tokenizer_of(find(f"local-dir:{folders['CLIP']}", None))
+    assert ours is not open_clip.tokenizer._tokenizer
+    assert ours.encoder is open_clip.tokenizer._tokenizer.encoder
+    assert ours.bpe_ranks is open_clip.tokenizer._tokenizer.bpe_ranks
+
+
+def test_one_with_more_special_tokens_keeps_its_own_tables() -> None:
+    ours = sharing_tables(open_clip.SimpleTokenizer(additional_special_tokens=["<a_picture>"]))
+    assert ours.encoder["<a_picture>"] == ours.all_special_ids[-1] == 49408
+    assert "<a_picture>" not in open_clip.tokenizer._tokenizer.encoder
 
 
 @pytest.mark.parametrize("family", ["CLIP", "SigLIP", "EVA02", "XLM-RoBERTa"])
