@@ -1,11 +1,13 @@
-"""Memory of an encoder process: one tower of ViT-L/14 loaded by our loader and run, beside a process that only imports torch.
+"""Memory of an encoder process: one tower of ViT-L/14 loaded by our loader and run, beside a process that has torch alone.
 
     .venv/bin/python -m benchmarks.memory [--model ViT-L-14]
 
 Each row is a process of its own, read from /proc/self/status after it encoded two batches, and once its heap was trimmed, as that
-of a replica is which has been idle for some seconds. A ratio is (resident - bare) divided by the bytes of the tower's own
-parameters and buffers: 1.0 is a tower and nothing else. The peak counts the pages of the file that were read while loading, which
-are the system's to take back. Weights are random: their values do not matter. Writes JSON, and a Markdown table.
+of a replica is which has been idle for some seconds. The bare process imports the same, and has computed something small in the
+same precision: of torch's libraries, 15 MiB are read when they are first used. A ratio is (resident - bare) divided by the bytes
+of the tower's own parameters and buffers: 1.0 is a tower and nothing else. The peak counts the pages of the file that were read
+while loading, which are the system's to take back. Weights are random: their values do not matter. Writes JSON, and a Markdown
+table.
 """
 
 import argparse
@@ -57,6 +59,15 @@ def run_tower(tower: str, model: str, precision: str, batch_size: int) -> dict[s
     return {"load_s": load_s, "own_mib": own / MIB, "loaded": loaded, "after": after, "idle": memory_mib()}
 
 
+def compute_a_little(dtype: torch.dtype) -> None:
+    """One small layer of each kind that towers are made of."""
+    with torch.inference_mode():
+        features = torch.ones(1, 8, 16, 64, dtype=dtype)
+        layer = torch.nn.Linear(64, 64).to(dtype)
+        attended = torch.nn.functional.scaled_dot_product_attention(features, features, features)
+        torch.nn.functional.layer_norm(torch.nn.functional.gelu(layer(attended)), (64,))
+
+
 def in_own_process(*arguments: str) -> dict[str, Any]:
     """What this file prints when it is run with these arguments."""
     command = [sys.executable, "-m", "benchmarks.memory", *arguments]
@@ -68,9 +79,10 @@ def in_own_process(*arguments: str) -> dict[str, Any]:
 def measure(model: str, batch_size: int) -> list[dict[str, Any]]:
     """A row for each tower and precision, in MiB."""
     folder = str(checkpoint(model))
-    bare_mib = in_own_process("--bare")["after"]["VmRSS"]
+    bare = {each: in_own_process("--bare", "--precision", each)["after"]["VmRSS"] for each in PRECISIONS}
     rows = []
     for precision, tower in product(PRECISIONS, TOWERS):
+        bare_mib = bare[precision]
         run = in_own_process(
             "--tower", tower, "--folder", folder, "--precision", precision, "--batch-size", str(batch_size)
         )
@@ -94,12 +106,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument("--model", default="ViT-L-14", help="an architecture of OpenCLIP with a text tower of its own")
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--bare", action="store_true", help="only import, and print what that takes")
+    parser.add_argument(
+        "--bare", action="store_true", help="only import and compute a little, and print what that takes"
+    )
     parser.add_argument("--tower", choices=TOWERS, help="only load and run this tower, and print what that takes")
     parser.add_argument("--folder", help="of the tower's checkpoint")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     arguments = parser.parse_args()
     if arguments.bare:
+        compute_a_little(getattr(torch, arguments.precision))
         print(json.dumps({"after": memory_mib()}))
     elif arguments.tower:
         name = f"local-dir:{arguments.folder}"
