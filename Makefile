@@ -25,12 +25,13 @@ demo: $(VENV)/.ready
 serve: $(VENV)/.ready
 	@$(VENV)/bin/crossmodal serve $(if $(PORT),--port $(PORT)) $(if $(INGRESS),--ingress $(INGRESS))
 
-# In two halves at a time: browsers and real clusters wait for processes to start, while the rest computes.
+# In two halves at a time: browsers and real clusters wait for processes to start, while the rest computes. In one thread, since
+# threads that wait for each other while others want the cores are slow.
 test: $(VENV)/.ready-dev
 	@$(BROWSER)
 	@$(RUN) -m tests.emulators
 	@mkdir -p var; status=0; \
-	$(RUN) -m pytest --ignore tests/browser --ignore tests/cluster -p no:cacheprovider >var/tests.log 2>&1 & rest=$$!; \
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --ignore tests/browser --ignore tests/cluster -p no:cacheprovider >var/tests.log 2>&1 & rest=$$!; \
 	trap "kill $$rest 2>/dev/null || true" EXIT; \
 	$(RUN) -m pytest tests/browser tests/cluster || status=$$?; \
 	wait $$rest || status=$$?; \

@@ -30,6 +30,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -156,6 +157,7 @@ def make_inputs(compared: int, batch: int) -> Inputs:
     return Inputs([picture_file(at) for at in range(batch)], texts, compared)
 
 
+@lru_cache(maxsize=32)
 def picture_file(seed: int) -> bytes:
     """A JPEG or PNG of coloured clouds with some grain; sides from 40 to 700 pixels, one picture in four upright and narrow."""
     rng = np.random.default_rng(seed)
