@@ -17,6 +17,7 @@ from ray.serve.handle import DeploymentHandle
 
 from configs.schema import CallConfig
 from serve_app.core.batching import Batcher
+from serve_app.core.together import together
 from serve_app.errors import CrossmodalError, InternalError, Overloaded, Unavailable
 from serve_app.types import (
     DeletedRows,
@@ -133,8 +134,8 @@ async def _by_lane(
     lanes = [goes_first(item) for item in items]
     chosen = [item for item, is_first in zip(items, lanes, strict=True) if is_first]
     rest = [item for item, is_first in zip(items, lanes, strict=True) if not is_first]
-    found = await asyncio.gather(first.submit_all(chosen), other.submit_all(rest))
-    of_first, of_other = iter(found[0]), iter(found[1])
+    found = await together(first.submit_all(chosen) if chosen else None, other.submit_all(rest) if rest else None)
+    of_first, of_other = (iter(each or ()) for each in found)
     return [next(of_first if is_first else of_other) for is_first in lanes]
 
 

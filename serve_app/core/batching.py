@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from serve_app.core.together import together
 from serve_app.errors import InternalError, Overloaded
 
 T = TypeVar("T")
@@ -78,7 +79,7 @@ class Batcher(Generic[T, R]):
         # Not at once: what arrives in the same turn of the loop travels together.
         loop.call_soon(self._start, context=self._context)
         try:
-            return list(await asyncio.gather(*futures))
+            return await together(*futures)
         finally:
             for future in futures:
                 future.cancel()

@@ -46,9 +46,10 @@ def create_app(
     limits = limits or HttpLimits()
     models = RequestModels(limits.max_documents, limits.max_listed_documents)
     operations = [
+        # Routes are tried in this order: what is asked most often comes first.
         *search_operations(search, limits),
-        *document_operations(documents, models, limits),
         *encoder_operations(embeddings, classify, limits),
+        *document_operations(documents, models, limits),
         *tidying_operations(documents),
         *keeping_operations(keeping),
         *job_operations(jobs),

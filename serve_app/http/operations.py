@@ -6,6 +6,7 @@ The routes and openapi.json are both made from the same list of operations, so t
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 from urllib.parse import quote, unquote
@@ -101,17 +102,19 @@ class EncodedPathRoute(Route):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http":
             return Match.NONE, {}
-        match, child_scope = super().matches({**scope, "path": _encoded_path(scope)})
+        path = _encoded_path(scope.get("raw_path") or b"", scope["path"])
+        match, child_scope = super().matches({**scope, "path": path})
         if match is not Match.NONE:
             parameters = {name: unquote(value) for name, value in child_scope["path_params"].items()}
             child_scope["path_params"] = parameters
         return match, child_scope
 
 
-def _encoded_path(scope: Scope) -> str:
-    raw = bytes(scope.get("raw_path") or b"").decode("latin-1").partition("?")[0]
+@lru_cache(maxsize=256)  # every route asks for it, of every request
+def _encoded_path(raw_path: bytes, path: str) -> str:
+    raw = raw_path.decode("latin-1").partition("?")[0]
     # raw_path is optional in ASGI, and a middleware that rewrites `path` may leave it behind.
-    return raw if unquote(raw) == scope["path"] else quote(scope["path"])
+    return raw if unquote(raw) == path else quote(path)
 
 
 def routes_of(operations: Iterable[Operation]) -> list[Route]:

@@ -1,10 +1,10 @@
 """Texts and pictures become vectors, and no more. Knows neither models nor the table."""
 
-import asyncio
 from collections.abc import Iterator, Sequence
 
 from serve_app.core.failures import failure_of, value_of
 from serve_app.core.texts import check_text
+from serve_app.core.together import together
 from serve_app.errors import CrossmodalError, FingerprintMismatch, InvalidRequest, ModelNotFound
 from serve_app.ports import PictureWork, TextEncoding
 from serve_app.services.encoders import Following, OneSet, across_switches
@@ -55,10 +55,11 @@ class EmbeddingService:
     async def _embed_list(self, checked: Sequence[str | Picture | ItemFailure]) -> list[Embedding | ItemFailure]:
         texts = [item for item in checked if isinstance(item, str)]
         tasks = [PictureTask(item) for item in checked if not isinstance(item, str | ItemFailure)]
-        of_texts, of_pictures = await asyncio.gather(
-            self._texts.encode_texts(texts), self._pictures.embed_pictures(tasks)
+        of_texts, of_pictures = await together(
+            self._texts.encode_texts(texts) if texts else None,
+            self._pictures.embed_pictures(tasks) if tasks else None,
         )
-        next_text, next_picture = iter(of_texts), iter(of_pictures)
+        next_text, next_picture = iter(of_texts or ()), iter(of_pictures or ())
         embedded = [_result_of(item, next_text, next_picture) for item in checked]
         check_one_encoder(embedded)
         return embedded

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
+from serve_app.core.together import together
 from serve_app.ports import TextEncoding
 from serve_app.types import Embedding, EncoderCard, ItemFailure
 
@@ -102,7 +103,7 @@ class CachedTextEncoding:
             flight.waiting += 1
         try:
             # Shielded: a caller who leaves must not take the call from those who stay.
-            landed = await asyncio.gather(*(asyncio.shield(flight.task) for flight in flights))
+            landed = await together(*(asyncio.shield(flight.task) for flight in flights))
         finally:
             for flight in flights:
                 self._leave(flight)

@@ -1,6 +1,5 @@
 """Search the one table and rank what it gives. Knows nothing of models: queries are vectors already."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,6 +9,7 @@ import numpy as np
 from serve_app.core.failures import failure_of
 from serve_app.core.ordering import Candidates, deeper, effective_ranking, level_of, page, rows_of
 from serve_app.core.ranking import aim, centred_query, pair_of
+from serve_app.core.together import together
 from serve_app.errors import CrossmodalError, FingerprintMismatch, InvalidRequest, InvalidVector
 from serve_app.ports import DocumentTable
 from serve_app.services.views import views_of
@@ -138,7 +138,7 @@ class RetrievalService:
         self, queries: Sequence[VectorQuery], rows: Sequence[int], view: _View
     ) -> list[Candidates | ItemFailure]:
         """`rows`: of the level that each query is read for."""
-        near, by_words = await asyncio.gather(self._nearest(queries, rows, view), self._matching(queries, rows, view))
+        near, by_words = await together(self._nearest(queries, rows, view), self._matching(queries, rows, view))
         results: list[Candidates | ItemFailure] = []
         for query, level_rows, lists, matching in zip(queries, rows, near, by_words, strict=True):
             nearest = {each: rows for each, rows in lists.items() if not isinstance(rows, ItemFailure)}
@@ -224,7 +224,7 @@ async def _shared(
         except CrossmodalError as error:
             return [failure_of(error)] * len(places)
 
-    found = await asyncio.gather(*(one(key, places) for key, places in groups.items()))
+    found = await together(*(one(key, places) for key, places in groups.items()))
     results: dict[int, Result | ItemFailure] = {}
     for places, of_group in zip(groups.values(), found, strict=True):
         results.update(zip(places, of_group, strict=True))

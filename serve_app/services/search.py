@@ -1,6 +1,5 @@
 """Questions become vectors, the vectors pages of results. Knows neither models nor the table."""
 
-import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from serve_app.core.failures import failure_of, value_of
 from serve_app.core.filters import check_filter
 from serve_app.core.ranking import compose
 from serve_app.core.texts import check_text
+from serve_app.core.together import together
 from serve_app.core.vectors import unit
 from serve_app.errors import (
     CrossmodalError,
@@ -198,13 +198,13 @@ class SearchService:
         for part, as_of in parts:
             if isinstance(part, DocumentQuery):
                 ids.setdefault(as_of, {})[part.document_id] = None
-        by_text, by_picture, by_id = await asyncio.gather(
-            self._of_texts(texts),
-            self._of_pictures([PictureTask(each) for each in pictures]),
-            asyncio.gather(*(self._of_documents(list(each), version, as_of) for as_of, each in ids.items())),
+        by_text, by_picture, *by_id = await together(
+            self._of_texts(texts) if texts else None,
+            self._of_pictures([PictureTask(each) for each in pictures]) if pictures else None,
+            *(self._of_documents(list(each), version, as_of) for as_of, each in ids.items()),
         )
         of_past = dict(zip(ids, by_id, strict=True))
-        pictures_in_order = iter(by_picture)
+        pictures_in_order = iter(by_picture or ())
         answers: list[_Question | ItemFailure] = []
         for part, as_of in parts:
             match part:
@@ -220,7 +220,7 @@ class SearchService:
         return answers
 
     async def _of_texts(self, texts: Sequence[str]) -> dict[str, _Question | ItemFailure]:
-        embeddings = await self._texts.encode_texts(texts) if texts else []
+        embeddings = await self._texts.encode_texts(texts)
         return {
             text: each
             if isinstance(each, ItemFailure)
@@ -229,7 +229,7 @@ class SearchService:
         }
 
     async def _of_pictures(self, tasks: Sequence[PictureTask]) -> list[_Question | ItemFailure]:
-        embedded = await self._pictures.embed_pictures(tasks) if tasks else []
+        embedded = await self._pictures.embed_pictures(tasks)
         return [
             each
             if isinstance(each, ItemFailure)
