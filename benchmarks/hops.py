@@ -7,6 +7,8 @@ without coalescing: one connection and 64 on GET /healthz (client, proxy, Gatewa
 /v1/table (and the Retriever) and POST /v1/search (all, one after the other). `encode_ms` and `retrieve_ms` are what the
 answers of the searches say of themselves (medians); `in process` is the TextEncoder's work without any hop, on a machine that
 does nothing else and, in turns with lone searches, beside the idle graph: Ray's processes wake some thousand times a second.
+Last come lone searches of the graph that does nothing, but for an encoder which takes as long as encoding does: the same hops are
+dearer when every process has slept, and its caches have been used, meanwhile.
 """
 
 import argparse
@@ -34,6 +36,7 @@ HOPS = {
 }
 SEARCH = "search: all, in turn"
 LONE_SEARCH = "search, in turns with encoding in process"
+LATE_SEARCH = "search, computing"
 IN_PROCESS = "encode one text in process"
 TURNS = 3
 GRAPHS = ("noop", "product")
@@ -108,11 +111,29 @@ def graph_rows(
         return rows
 
 
+def late_row(ingress: str, computes_ms: float, seconds: float) -> dict[str, Any]:
+    """Lone searches of the no-op graph whose encoder takes so long; `hops_ms`: what is left of the median without that."""
+    file = other_file("benchmarks.noop_graph:build", {"computes_ms": computes_ms})
+    with running(f"hops-late-{ingress}", file, {}, ingress) as started:
+        question = text_searches(started.url, texts())
+        under_load(started.url, question, 1, 1.0)
+        load = under_load(started.url, question, 1, seconds)
+        found = milliseconds(load.latencies_s)
+        case = f"noop, {ingress}, coalesced: {LATE_SEARCH} {computes_ms:.3g} ms"
+        return told({"case": case, "connections": 1, **found, "hops_ms": found["p50_ms"] - computes_ms})
+
+
+def encode_beside_ms(rows: Sequence[Mapping[str, Any]], ingress: str) -> float | None:
+    """The median of encoding in process beside the product."""
+    case = f"{IN_PROCESS} beside product, {ingress}, coalesced"
+    return next((row["p50_ms"] for row in rows if row["case"].startswith(case)), None)
+
+
 def verdicts(rows: Sequence[Mapping[str, Any]], ways: Sequence[str]) -> dict[str, float]:
     """For each way in: what coalescing brings at the highest concurrency, and what one lone search costs beyond its work.
 
-    `lone p50` divides the product's by the in-process encode plus 1.2 times the no-op graph's. Left out where a part was not
-    measured.
+    `lone p50` divides the product's by the in-process encode plus 1.2 times the no-op graph's, or that one's hops when it takes
+    as long. Left out where a part was not measured.
     """
 
     def figure(case: str, connections: int, name: str) -> float | None:
@@ -130,12 +151,16 @@ def verdicts(rows: Sequence[Mapping[str, Any]], ways: Sequence[str]) -> dict[str
         ours = figure(f"product, {way}, coalesced: {LONE_SEARCH}", 1, "p50_ms")
         noop = figure(f"noop, {way}, coalesced: {LONE_SEARCH}", 1, "p50_ms")
         encoded = {
-            "beside it": figure(f"{IN_PROCESS} beside product, {way}, coalesced", 1, "p50_ms"),
+            "beside it": encode_beside_ms(rows, way),
             "on an idle machine": figure(f"{IN_PROCESS},", 1, "p50_ms"),
         }
         for where, encode_ms in encoded.items():
             if ours and noop and encode_ms:
                 found[f"{way}: lone p50 over encode {where} + 1.2 x noop"] = ours / (encode_ms + 1.2 * noop)
+        late_ms = figure(f"noop, {way}, coalesced: {LATE_SEARCH}", 1, "hops_ms")
+        if ours and late_ms and encoded["beside it"]:
+            case = f"{way}: lone p50 over encode beside it + 1.2 x hops of noop as late"
+            found[case] = ours / (encoded["beside it"] + 1.2 * late_ms)
     return found
 
 
@@ -164,6 +189,10 @@ def main() -> None:
             encoder=encoder,
             seconds=options.seconds,
         )
+    for ingress in options.ingress:
+        encode_ms = encode_beside_ms(rows, ingress)
+        if encode_ms is not None:
+            rows.append(late_row(ingress, encode_ms, options.seconds))
     run = {
         "model": options.model,
         "precision": options.precision,

@@ -2,8 +2,12 @@
 
 ingress -> encoder -> retriever, with the same ASGI ingress, the same coalescer and payloads of the same size as the product's: a
 text there, a vector back; a vector there, ten ids back. The paths have the hops of the product's: none, one, the other, both.
+With `computes_ms` the encoder does nothing useful for so long: hops are dearer after a pause in which a tower's weights went
+through the caches.
 """
 
+import itertools
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,19 +28,28 @@ from serve_app.types import FloatVector
 DIMENSION = 512
 RESULTS = [f"document-{number}" for number in range(10)]
 UNDER_WAY = 256
+# Of the text tower of ViT-B/32 in bfloat16, in parts of 1 MiB.
+WEIGHTS = (75, 2**18)
 
 
 class NoopArgs(BaseModel):
-    """`args` of the application: none. Coalescing is set as the product's is, by the environment (`calls`)."""
+    """`args` of the application. Coalescing is set as the product's is, by the environment (`calls`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    computes_ms: float = 0.0
+
 
 class NoopEncoder:
-    def __init__(self) -> None:
+    def __init__(self, computes_ms: float) -> None:
         self._vector: FloatVector = np.full(DIMENSION, DIMENSION**-0.5, dtype=np.float32)
+        self._computes_s = computes_ms / 1e3
+        self._weights = itertools.cycle(np.ones(WEIGHTS, dtype=np.float32))
 
     async def encode_texts(self, texts: Sequence[str]) -> list[FloatVector]:
+        ends_at = time.perf_counter() + self._computes_s
+        while time.perf_counter() < ends_at:
+            next(self._weights).sum()
         return [self._vector for _ in texts]
 
     async def describe(self) -> str:
@@ -85,8 +98,8 @@ class NoopGateway:
         return JSONResponse({"results": await self._queries.submit(vector)})
 
 
-def build(args: NoopArgs) -> Application:  # noqa: ARG001 - Serve passes what the file says
+def build(args: NoopArgs) -> Application:
     """The three deployments, with as many requests under way as the product allows."""
     deployment = serve.deployment(max_ongoing_requests=UNDER_WAY, ray_actor_options={"num_cpus": 0.1})
-    encoder, retriever = deployment(NoopEncoder).bind(), deployment(NoopRetriever).bind()
+    encoder, retriever = deployment(NoopEncoder).bind(args.computes_ms), deployment(NoopRetriever).bind()
     return deployment(serve.ingress()(NoopGateway)).bind(encoder, retriever)

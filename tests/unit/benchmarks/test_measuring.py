@@ -10,7 +10,7 @@ from benchmarks import gpu
 from benchmarks.__main__ import ORDER, commands
 from benchmarks.encoder import agreement, rate
 from benchmarks.graphs import ENCODERS, product_file
-from benchmarks.hops import IN_PROCESS, LONE_SEARCH, SEARCH, verdicts
+from benchmarks.hops import IN_PROCESS, LATE_SEARCH, LONE_SEARCH, SEARCH, verdicts
 from benchmarks.http_load import compared
 from benchmarks.peers import ratios
 
@@ -66,6 +66,10 @@ def test_hops_are_judged_where_all_parts_were_measured():
         {"case": case, "connections": connections, "requests_per_s": rate, "p50_ms": p50_ms}
         for (case, connections), (rate, p50_ms) in figures.items()
     ]
+    late = {"case": f"noop, plain, coalesced: {LATE_SEARCH} 20 ms", "connections": 1, "p50_ms": 30.0, "hops_ms": 10.0}
+    assert (
+        verdicts([*rows, late], ["plain"])["plain: lone p50 over encode beside it + 1.2 x hops of noop as late"] == 0.5
+    )
     assert verdicts(rows, ["plain", "haproxy"]) == {
         "plain: noop coalesced over a call each": 5.0,
         "plain: lone p50 over encode on an idle machine + 1.2 x noop": 1.0,
