@@ -342,6 +342,10 @@ class DocumentTable(Protocol):
 
     async def calibration(self) -> Calibration: ...
 
+    async def info_and_calibration(self) -> tuple[TableInfo, Calibration]:
+        """Both of one version."""
+        ...
+
     async def store_calibration(self, calibration: Calibration) -> None: ...
 
 

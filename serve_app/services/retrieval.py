@@ -100,7 +100,7 @@ class RetrievalService:
         self, table: DocumentTable, queries: Sequence[VectorQuery]
     ) -> list[SearchPage | ItemFailure]:
         """The queries of one state of the table."""
-        view = _View(table, await table.info(), await table.calibration())
+        view = _View(table, *await table.info_and_calibration())
         failures = [_failure(query, view) for query in queries]
         asked = [query for query, failure in zip(queries, failures, strict=True) if failure is None]
         pages = iter(await self._pages_of(asked, view))

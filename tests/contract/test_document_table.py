@@ -376,7 +376,8 @@ async def test_a_calibration_comes_back_bit_for_bit_and_outlives_later_writes(ta
     assert found.means.keys() == given.means.keys()
     for modality, mean in given.means.items():
         np.testing.assert_array_equal(found.means[modality], mean)
-    assert (await table.info()).calibration_version == 3
+    info, calibration = await table.info_and_calibration()
+    assert (info, calibration.version) == (await table.info(), info.calibration_version) == (info, 3)
     assert (await stored(table, "a")).fingerprint == ENCODER.fingerprint
 
 

@@ -191,6 +191,9 @@ class MemoryTable:
     async def calibration(self) -> Calibration:
         return self._calibration
 
+    async def info_and_calibration(self) -> tuple[TableInfo, Calibration]:
+        return await self.info(), self._calibration
+
     async def store_calibration(self, calibration: Calibration) -> None:
         self._existing()
         # There and back, as the real table does it: a test cannot change a stored value through its own reference.

@@ -134,7 +134,13 @@ class LanceTable:
 
     async def info(self) -> TableInfo:
         """The state of the table as this handle sees it; version 0 while there is none."""
-        return await self._handle.run("described", self._describe, self._no_info, within_s=READ_S)
+        return (await self.info_and_calibration())[0]
+
+    async def info_and_calibration(self) -> tuple[TableInfo, Calibration]:
+        """See ports.DocumentTable; the empty calibration while there is none."""
+        return await self._handle.run(
+            "described", self._describe, lambda: (self._no_info(), empty_calibration()), within_s=READ_S
+        )
 
     async def create(self, encoder: EncoderCard) -> TableInfo:
         """Create the table if there is none, and add columns for fields that it lacks; two processes may do so at once.
@@ -537,7 +543,7 @@ class LanceTable:
     async def _predicate(self, table: lancedb.AsyncTable, where: Filter) -> Predicate:
         return _predicate(where, await self._handle.state(table))
 
-    async def _describe(self, table: lancedb.AsyncTable) -> TableInfo:
+    async def _describe(self, table: lancedb.AsyncTable) -> tuple[TableInfo, Calibration]:
         state = await self._handle.state(table)
         if self._described is None or self._described[0] is not state:
             index = state.index and replace(state.index, unindexed_rows=await unindexed_rows(table))
@@ -553,7 +559,7 @@ class LanceTable:
                 index=index,
             )
             self._described = (state, info)
-        return self._described[1]
+        return self._described[1], state.calibration
 
     def _view(self, name: str, pinned: int | None) -> "LanceTable":
         """One for each table and version, so that what it has counted is counted once."""
