@@ -6,9 +6,9 @@ from typing import Any
 
 
 async def together(*awaitables: Awaitable[Any] | None) -> list[Any]:
-    """What each gives, in order, and None for None: `asyncio.gather`, which makes a task of each, but one alone is awaited here.
+    """What each gives, in order, and None for None. As `asyncio.gather`, but one alone is awaited here, without a task.
 
-    A request asks for one thing most of the time, and a task takes as long as much else that is done for it.
+    Most requests ask for one thing, and a task costs as much as a good part of what is done for them.
     """
     wanted = [each for each in awaitables if each is not None]
     found = iter([await wanted[0]] if len(wanted) == 1 else await asyncio.gather(*wanted))

@@ -110,7 +110,7 @@ class EncodedPathRoute(Route):
         return match, child_scope
 
 
-@lru_cache(maxsize=256)  # every route asks for it, of every request
+@lru_cache(maxsize=32)  # each route asks for it, of the same few requests
 def _encoded_path(raw_path: bytes, path: str) -> str:
     raw = raw_path.decode("latin-1").partition("?")[0]
     # raw_path is optional in ASGI, and a middleware that rewrites `path` may leave it behind.
