@@ -8,7 +8,7 @@ without coalescing: one connection and 64 on GET /healthz (client, proxy, Gatewa
 answers of the searches say of themselves (medians); `in process` is the TextEncoder's work without any hop, on a machine that
 does nothing else and, in turns with lone searches, beside the idle graph: Ray's processes wake some thousand times a second.
 Last come lone searches of the graph that does nothing, but for an encoder which takes as long as encoding does: the same hops are
-dearer when every process has slept, and its caches have been used, meanwhile.
+dearer when the other processes have slept meanwhile.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 ingress -> encoder -> retriever, with the same ASGI ingress, the same coalescer and payloads of the same size as the product's: a
 text there, a vector back; a vector there, ten ids back. The paths have the hops of the product's: none, one, the other, both.
-With `computes_ms` the encoder does nothing useful for so long: hops are dearer after a pause in which a tower's weights went
-through the caches.
+With `computes_ms` the encoder reads as much memory as a tower's weights are, again and again for so long: hops are dearer after a
+pause.
 """
 
 import itertools

@@ -306,6 +306,7 @@ def translated_errors() -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise PictureNotFound("there is no object under this address") from error
+    # NotImplementedError is obstore's, for what a kind of storage cannot do.
     except (BaseError, OSError, ValueError, NotImplementedError) as error:
         raise StorageUnavailable("the object storage refuses or does not answer") from error
 

@@ -1,5 +1,6 @@
 """Search the one table and rank what it gives. Knows nothing of models: queries are vectors already."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -138,7 +139,7 @@ class RetrievalService:
         self, queries: Sequence[VectorQuery], rows: Sequence[int], view: _View
     ) -> list[Candidates | ItemFailure]:
         """`rows`: of the level that each query is read for."""
-        near, by_words = await together(self._nearest(queries, rows, view), self._matching(queries, rows, view))
+        near, by_words = await asyncio.gather(self._nearest(queries, rows, view), self._matching(queries, rows, view))
         results: list[Candidates | ItemFailure] = []
         for query, level_rows, lists, matching in zip(queries, rows, near, by_words, strict=True):
             nearest = {each: rows for each, rows in lists.items() if not isinstance(rows, ItemFailure)}
