@@ -4,9 +4,10 @@
 
 For each way in (plain Serve, HAProxy with the throughput flags, those flags with the Python proxy) and each graph, with and
 without coalescing: one connection and 64 on GET /healthz (client, proxy, Gateway), GET /v1/models (and the TextEncoder), GET
-/v1/table (and the Retriever) and POST /v1/search (all, one after the other). `encode_ms` and `retrieve_ms` are what the
-answers of the searches say of themselves (medians); `in process` is the TextEncoder's work without any hop, on a machine that
-does nothing else and, in turns with lone searches, beside the idle graph: Ray's processes wake some thousand times a second.
+/v1/table (and the Retriever) and POST /v1/search (all, one after the other). `--searches` leaves out all but the last.
+`encode_ms` and `retrieve_ms` are what the answers of the searches say of themselves (medians); `in process` is the TextEncoder's
+work without any hop, on a machine that does nothing else and, in turns with lone searches, beside the idle graph: Ray's processes
+wake some thousand times a second.
 Last come lone searches of the graph that does nothing, but for an encoder which takes as long as encoding does: the same hops are
 dearer when the other processes have slept meanwhile.
 """
@@ -14,7 +15,7 @@ dearer when the other processes have slept meanwhile.
 import argparse
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +66,17 @@ class InProcess:
         return told({"case": case, "connections": 1, **milliseconds(latencies_s)})
 
 
-def questions(url: str) -> Iterator[tuple[str, Question]]:
-    """Each path by the hops it takes; searches last."""
-    for path, hops in HOPS.items():
+def questions(url: str, paths: Iterable[str]) -> Iterator[tuple[str, Question]]:
+    """Each of these paths by the hops it takes; searches last."""
+    for path in paths:
         request = http_request(url, "GET", path)
-        yield hops, Question(path, itertools.repeat(request), lambda _: None)
+        yield HOPS[path], Question(path, itertools.repeat(request), lambda _: None)
     yield SEARCH, text_searches(url, texts())
 
 
-def measure(url: str, name: str, seconds: float) -> Iterator[dict[str, Any]]:
+def measure(url: str, name: str, paths: Iterable[str], seconds: float) -> Iterator[dict[str, Any]]:
     """A row for each path and concurrency of one graph."""
-    for hops, question in questions(url):
+    for hops, question in questions(url, paths):
         for concurrency in CONCURRENCIES:
             load = under_load(url, question, concurrency, seconds)
             row = {"case": f"{name}: {hops}", "connections": concurrency, **load.figures()}
@@ -98,14 +99,22 @@ def in_turns(url: str, name: str, encoder: InProcess, seconds: float) -> Iterato
 
 
 def graph_rows(
-    graph: str, ingress: str, *, coalesced: bool, folder: Path, precision: str, encoder: InProcess, seconds: float
+    graph: str,
+    ingress: str,
+    *,
+    coalesced: bool,
+    paths: Iterable[str],
+    folder: Path,
+    precision: str,
+    encoder: InProcess,
+    seconds: float,
 ) -> list[dict[str, Any]]:
     """Start one graph one way and measure it."""
     name = f"{graph}, {ingress}, {'coalesced' if coalesced else 'a call each'}"
     file = product_file() if graph == "product" else other_file("benchmarks.noop_graph:build")
     settings = {**encoder_settings(folder, precision), **({} if coalesced else UNCOALESCED)}
     with running(f"hops-{graph}-{ingress}", file, settings, ingress) as started:
-        rows = list(measure(started.url, name, seconds))
+        rows = list(measure(started.url, name, paths, seconds))
         if coalesced:
             rows += in_turns(started.url, name, encoder, TURNS * seconds)
         return rows
@@ -173,6 +182,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--ingress", nargs="+", default=list(INGRESS), choices=INGRESS)
     parser.add_argument("--graphs", nargs="+", default=GRAPHS, choices=GRAPHS)
+    parser.add_argument("--searches", action="store_true", help="nothing but searches")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each single measurement")
     options = parser.parse_args()
     machine = machine_facts()
@@ -184,6 +194,7 @@ def main() -> None:
             graph,
             ingress,
             coalesced=coalesced,
+            paths=() if options.searches else HOPS,
             folder=folder,
             precision=options.precision,
             encoder=encoder,

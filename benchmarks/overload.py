@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.graphs import INGRESS, encoder_settings, product_file, running, sharing_cores, takes_encoders
 from benchmarks.http_load import PICTURES, under_load
 from benchmarks.load import open_loop
-from benchmarks.metrics import REPORTED_WITHIN_S, exported
+from benchmarks.metrics import REPORTED_WITHIN_S, REPORTING, exported
 from benchmarks.reporting import machine_facts, quantile, told, write_report
 from benchmarks.wire import Question, encoder_of, product_questions
 from benchmarks.workload import checkpoint, jpegs, texts
@@ -103,18 +103,19 @@ def main() -> None:
     parser.add_argument(
         "--queue", type=int, default=None, help="items that may wait at the Gateway, instead of the product's"
     )
+    parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="of the capacity that are offered")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each single measurement")
     takes_encoders(parser)
     options = parser.parse_args()
     machine = machine_facts()
-    settings = encoder_settings(checkpoint(options.model), options.precision)
+    settings = {**encoder_settings(checkpoint(options.model), options.precision), **REPORTING}
     if options.queue is not None:
         settings["CROSSMODAL_CALLS__MAX_QUEUED_ITEMS"] = str(options.queue)
     with running("overload", product_file(**sharing_cores(options.encoders)), settings, options.ingress) as graph:
         pictures, words = product_questions(graph.url, jpegs(PICTURES), texts())
         asked = {"picture": pictures[0], "text": words[-1]}
         precision = encoder_of(graph.url)["precision"]
-        rows = [row for kind in options.kind for row in measure(graph, asked[kind], SHARES, options.seconds)]
+        rows = [row for kind in options.kind for row in measure(graph, asked[kind], options.shares, options.seconds)]
     run = {
         "model": options.model,
         "precision": precision,
