@@ -42,7 +42,8 @@ async def read_json(request: Request, model: type[Model]) -> Model:
 def parse_json(source: bytes | str, model: type[Model], prefix: str = "") -> Model:
     """JSON text as this model. `prefix` names the part of a form that it came in."""
     text = source.encode() if isinstance(source, str) else source
-    if sum(text.count(mark) for mark in (b"[", b"{", b",")) > MAX_JSON_VALUES:
+    # Each value needs a mark of its own, so a short text need not be counted.
+    if len(text) > MAX_JSON_VALUES and sum(text.count(mark) for mark in (b"[", b"{", b",")) > MAX_JSON_VALUES:
         raise InvalidRequest(f"The JSON may hold at most {MAX_JSON_VALUES} values.")
     try:
         return model.model_validate_json(text)

@@ -4,11 +4,11 @@ Strict JSON (a number is no string), unknown fields refused, lists stopped at th
 than its bytes. A model checks the shape of a request; what a value means (an id's letters, an empty text) the services check.
 """
 
-import base64
 import binascii
 import math
 from typing import Annotated, Any, Self, TypeVar
 
+import pybase64
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -60,7 +60,7 @@ def picture_of_base64(encoded: str, max_bytes: int) -> InlinePicture:
     if len(encoded) // 4 * 3 > max_bytes + 2:
         raise PictureTooLarge(f"A picture file may have at most {max_bytes} bytes.")
     try:
-        return InlinePicture(base64.b64decode(encoded, validate=True))
+        return InlinePicture(pybase64.b64decode(encoded, validate=True))
     except (binascii.Error, ValueError) as error:
         message = "The picture is not valid base64 (standard alphabet, padded, no line breaks, no data: prefix)."
         raise InvalidPicture(message) from error
