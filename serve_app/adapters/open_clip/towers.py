@@ -15,6 +15,7 @@ import open_clip
 import torch
 
 from serve_app.adapters.open_clip.attention import use_contiguous_attention
+from serve_app.adapters.open_clip.branches import merge_branches
 from serve_app.adapters.open_clip.cpu_layers import use_cpu_layers
 from serve_app.adapters.open_clip.fastest import Fastest, Forward, sizes_up_to, ways_on
 from serve_app.adapters.open_clip.hardware import OPEN_CLIP_PRECISIONS
@@ -54,6 +55,7 @@ class OpenClipImageTower:
 
     def __init__(self, model: Any, card: EncoderCard) -> None:
         self.card = card
+        merge_branches(model.visual)
         # Pixels come with their channels last; kernels that have them first would be turned for every batch.
         self.module = model.visual.to(card.device, memory_format=torch.channels_last)
         self.uploads = Uploads(card.device)

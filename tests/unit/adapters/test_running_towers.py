@@ -8,8 +8,10 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from open_clip.timm_model import TimmModel
 
 from serve_app.adapters.open_clip import load_image_tower, load_text_tower
+from serve_app.adapters.open_clip.branches import merge_branches
 from serve_app.adapters.open_clip.cpu_layers import PatchProduct, use_cpu_layers
 from serve_app.adapters.open_clip.fastest import Fastest, Way, padded, sizes_up_to
 from serve_app.adapters.open_clip.hardware import chosen_device, chosen_precision
@@ -129,6 +131,40 @@ def test_patches_are_multiplied_as_they_are_convolved() -> None:
     module = torch.nn.Sequential(*others)
     use_cpu_layers(module)
     assert {type(each) for each in module} == {torch.nn.Conv2d}
+
+
+def tower_of_branches() -> Any:
+    """An image tower with the running statistics of trained norms."""
+    torch.manual_seed(0)
+    module = TimmModel("tiny_fastvit", embed_dim=32, image_size=32, pool="avg", proj=None, pretrained=False).eval()
+    for name, value in module.state_dict().items():
+        if name.endswith("running_mean"):
+            value.uniform_(-0.1, 0.1)
+        elif name.endswith("running_var"):
+            value.uniform_(0.5, 1.5)
+    return module
+
+
+@pytest.mark.parametrize("own_type", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_branches_are_merged_into_the_layers_that_give_the_same(own_type: torch.dtype) -> None:
+    exact = tower_of_branches()
+    plain, merged = (deepcopy(exact).to(own_type) for _ in range(2))
+    merge_branches(merged)
+    pictures = torch.randn(4, 3, 32, 32)
+    with torch.inference_mode():
+        wanted = exact(pictures)
+        lost, differs = ((each(pictures.to(own_type)).float() - wanted).norm() for each in (plain, merged))
+    assert differs <= 2 * lost + 1e-5 * wanted.norm()
+    assert len(list(merged.modules())) < len(list(plain.modules()))
+    assert {value.dtype for value in merged.parameters()} == {own_type}
+    assert not any(part.training for part in merged.modules())
+
+
+def test_a_tower_without_branches_stays_as_it_is() -> None:
+    module = open_clip.CLIP(**MODEL_CFG).visual
+    before = [id(part) for part in module.modules()]
+    merge_branches(module)
+    assert [id(part) for part in module.modules()] == before
 
 
 # --- the fastest way --------------------------------------------------------------------------------------------------
