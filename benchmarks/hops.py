@@ -7,9 +7,8 @@ without coalescing: one connection and 64 on GET /healthz (client, proxy, Gatewa
 /v1/table (and the Retriever) and POST /v1/search (all, one after the other). `--searches` leaves out all but the last.
 `encode_ms` and `retrieve_ms` are what the answers of the searches say of themselves (medians); `in process` is the TextEncoder's
 work without any hop, on a machine that does nothing else and, in turns with lone searches, beside the idle graph: Ray's processes
-wake some thousand times a second.
-Last come lone searches of the graph that does nothing, but for an encoder which takes as long as encoding does: the same hops are
-dearer when the other processes have slept meanwhile.
+wake some thousand times a second. Last come lone searches of the graph that does nothing, but for an encoder which takes as long
+as encoding does: the same hops are dearer when the other processes have slept meanwhile.
 """
 
 import argparse
