@@ -28,12 +28,18 @@ class ContiguousAttention(torch.nn.MultiheadAttention):
         is_self_attention = query is key is value and options == {"need_weights": False}
         if not is_self_attention or not _is_ours(query, attn_mask):
             return super().forward(query, key, value, attn_mask=attn_mask, **options)
-        batch, tokens, width = query.shape
-        projected = self.in_projection(query)
+        return self.out_proj(self.attended(query, attn_mask)), None
+
+    def attended(self, features: Any, attn_mask: Any, first: int | None = None) -> Any:
+        """What each token has from those that it attends to, before the last product: [batch, tokens, width], as `features` are.
+
+        `first`: only of so many tokens at the beginning.
+        """
+        batch, tokens, _ = features.shape
+        projected = self.in_projection(features)
         # [batch, tokens, 3, heads, width of a head] to three of [batch, heads, tokens, width of a head].
         q, k, v = projected.view(batch, tokens, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        attended = scaled_dot_product_attention(q, k, v, attn_mask)
-        return self.out_proj(attended.transpose(1, 2).reshape(batch, tokens, width)), None
+        return scaled_dot_product_attention(q[:, :, :first], k, v, attn_mask).transpose(1, 2).flatten(2)
 
 
 def _is_ours(query: Any, mask: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from serve_app.adapters.open_clip.attention import ContiguousAttention
+from serve_app.adapters.open_clip.last_block import can_read, read_at
 from serve_app.adapters.tokenising import Tokens
 
 # Tokens of a sequence, where no text is longer. With fewer, more is padding and attention is slow; with more, most of what
@@ -36,12 +36,7 @@ class PackedTexts:
 
 def can_be_packed(part: Any) -> bool:
     """Whether the causal part of a model takes several texts in one sequence: its attention has to take masks for each."""
-    attentions = [each for each in part.transformer.modules() if isinstance(each, torch.nn.MultiheadAttention)]
-    return (
-        len(attentions) == len(part.transformer.resblocks)
-        and all(isinstance(each, ContiguousAttention) for each in attentions)
-        and not getattr(part, "use_pad_mask", False)
-    )
+    return all(can_read(block) for block in part.transformer.resblocks) and not getattr(part, "use_pad_mask", False)
 
 
 def packed_texts(tokens: Tokens, lengths: Sequence[int]) -> PackedTexts:
@@ -100,8 +95,11 @@ def _features(part: Any, packed: PackedTexts) -> Any:
     dtype = part.transformer.get_cast_dtype()
     tokens, positions, ends = (torch.from_numpy(each) for each in (packed.tokens, packed.positions, packed.ends))
     features = part.token_embedding(tokens).to(dtype) + part.positional_embedding[positions].to(dtype)
-    features = part.transformer(features, attn_mask=mask_of(packed, dtype))
-    features = part.ln_final(features.flatten(0, 1)[ends])
+    mask = mask_of(packed, dtype)
+    *blocks, last = part.transformer.resblocks
+    for block in blocks:
+        features = block(features, attn_mask=mask)
+    features = part.ln_final(read_at(last, features, ends, mask))
     projection = part.text_projection
     if projection is None:
         return features

@@ -19,6 +19,7 @@ from serve_app.adapters.open_clip.branches import merge_branches
 from serve_app.adapters.open_clip.cpu_layers import use_cpu_layers
 from serve_app.adapters.open_clip.fastest import Fastest, Forward, sizes_up_to, ways_on
 from serve_app.adapters.open_clip.hardware import OPEN_CLIP_PRECISIONS
+from serve_app.adapters.open_clip.last_block import use_class_token_block
 from serve_app.adapters.open_clip.sequence_packing import can_be_packed, encode_packed, packed_texts
 from serve_app.adapters.open_clip.trimming import causal_part, cut_to, end_token, groups_of, lengths_of, shortened
 from serve_app.adapters.open_clip.uploads import Upload, Uploads
@@ -69,6 +70,7 @@ class OpenClipImageTower:
         if card.device == "cpu":
             use_contiguous_attention(self.module)
             use_cpu_layers(self.module)
+            use_class_token_block(self.module)
             wanted = card.preprocessing
             blank = np.zeros((wanted.height, wanted.width, 3), np.uint8)
             self._packed = pack_weights(self.module, lambda: self.encode([blank]))

@@ -9,12 +9,15 @@ import open_clip
 import pytest
 import torch
 from open_clip.timm_model import TimmModel
+from open_clip.transformer import ResidualAttentionBlock
 
 from serve_app.adapters.open_clip import load_image_tower, load_text_tower
+from serve_app.adapters.open_clip.attention import use_contiguous_attention
 from serve_app.adapters.open_clip.branches import merge_branches
 from serve_app.adapters.open_clip.cpu_layers import PatchProduct, use_cpu_layers
 from serve_app.adapters.open_clip.fastest import Fastest, Way, padded, sizes_up_to
 from serve_app.adapters.open_clip.hardware import chosen_device, chosen_precision
+from serve_app.adapters.open_clip.last_block import ClassTokenBlock, read_at, use_class_token_block
 from serve_app.adapters.open_clip.loading import loses_in_half_precision
 from serve_app.adapters.open_clip.sequence_packing import PADDING, PackedTexts, mask_of, packed_texts
 from serve_app.adapters.open_clip.trimming import causal_part, groups_of, lengths_of
@@ -131,6 +134,49 @@ def test_patches_are_multiplied_as_they_are_convolved() -> None:
     module = torch.nn.Sequential(*others)
     use_cpu_layers(module)
     assert {type(each) for each in module} == {torch.nn.Conv2d}
+
+
+def block_and_features() -> tuple[Any, Any]:
+    """A block as it is on a CPU, and features of three sequences of five tokens."""
+    torch.manual_seed(0)
+    blocks = torch.nn.Sequential(ResidualAttentionBlock(64, 2, ls_init_value=0.5)).eval()
+    use_contiguous_attention(blocks)
+    return blocks[0], torch.randn(3, 5, 64)
+
+
+def test_the_last_block_gives_the_same_for_the_tokens_that_are_read() -> None:
+    block, features = block_and_features()
+    mask = torch.zeros(3, 1, 5, 5).masked_fill_(~torch.ones(5, 5, dtype=torch.bool).tril(), float("-inf"))
+    tokens = torch.tensor([4, 5, 8, 12])
+    with torch.inference_mode():
+        whole = block(features, attn_mask=mask).flatten(0, 1)
+        assert torch.allclose(read_at(block, features, tokens, mask), whole[tokens], atol=1e-6)
+        first = block(features)[:, :1]
+        block.__class__ = ClassTokenBlock
+        assert torch.allclose(block(features), first, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_picture_read_at_its_class_token_costs_no_more_of_the_last_block(tmp_path: Path, precision: str) -> None:
+    name = f"local-dir:{save_checkpoint(tmp_path / 'model')}"
+    tower = load_image_tower(model=name, precision=precision, device="cpu")
+    last = tower.module.transformer.resblocks[-1]
+    rows: list[int] = []
+    last.mlp.register_forward_pre_hook(lambda _, given: rows.append(given[0].shape[1]))
+    pictures = list(np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8))
+    found = vectors(tower.encode(pictures))
+    last.__class__ = ResidualAttentionBlock
+    assert np.abs(vectors(tower.encode(pictures)) - found).max() <= (1e-6 if precision == "float32" else 1e-2)
+    assert rows == [1, 17]
+
+
+def test_a_tower_that_is_read_at_all_tokens_computes_all_of_its_last_block() -> None:
+    for vision_cfg in ({"pool_type": "avg"}, COCA_CFG["vision_cfg"]):
+        cfg = {**MODEL_CFG, "vision_cfg": {**MODEL_CFG["vision_cfg"], **vision_cfg}}
+        module = open_clip.CLIP(**cfg).visual
+        use_contiguous_attention(module)
+        use_class_token_block(module)
+        assert not any(isinstance(part, ClassTokenBlock) for part in module.modules())
 
 
 def tower_of_branches() -> Any:
