@@ -1,8 +1,8 @@
 """OpenCLIP, the only place of the service that imports torch.
 
 `finding` has a model's files, `building` its modules filled with one tower, `loading` both and a card, `towers` runs them,
-`trimming`, `sequence_packing`, `weight_packing`, `cpu_layers`, `branches`, `attention`, `last_block` and `fastest` make them
-fast.
+`trimming`, `sequence_packing`, `weight_packing`, `activations`, `cpu_layers`, `branches`, `attention`, `last_block` and
+`fastest` make them fast.
 """
 
 from serve_app.adapters.open_clip.building import trim_heap

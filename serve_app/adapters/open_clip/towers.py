@@ -14,6 +14,7 @@ import numpy as np
 import open_clip
 import torch
 
+from serve_app.adapters.open_clip.activations import fuse_activations
 from serve_app.adapters.open_clip.attention import use_contiguous_attention
 from serve_app.adapters.open_clip.branches import merge_branches
 from serve_app.adapters.open_clip.cpu_layers import use_cpu_layers
@@ -74,6 +75,8 @@ class OpenClipImageTower:
             wanted = card.preprocessing
             blank = np.zeros((wanted.height, wanted.width, 3), np.uint8)
             self._packed = pack_weights(self.module, lambda: self.encode([blank]))
+            if self._packed:
+                fuse_activations(self.module)
 
     @property
     def overlaps(self) -> bool:
@@ -145,6 +148,8 @@ class OpenClipTextTower:
         self._length_step = 1
         self._enough_tokens = ENOUGH_TOKENS_GPU if self.uploads.overlap else ENOUGH_TOKENS_CPU
         self._packed = card.device == "cpu" and pack_weights(self.module, lambda: self.encode(["a few words"]))
+        if self._packed:
+            fuse_activations(self.module)
 
     @property
     def overlaps(self) -> bool:

@@ -25,9 +25,12 @@ WORTH = 0.95  # of the plain product's time: less than that gain is noise
 class PackedLinear(Linear):
     """A linear layer for inference with a packed weight, [out, in] as before."""
 
+    activation: tuple[str, str] = ("none", "")
+    """Of oneDNN, and by which algorithm: what becomes of each sum."""
+
     def forward(self, features: Any) -> Any:
         """Features [..., in] to [..., out]."""
-        return product(features, self.weight, self.bias)
+        return product(features, self.weight, self.bias, self.activation)
 
 
 def pack_weights(module: Any, run: Callable[[], Any]) -> bool:
@@ -67,9 +70,9 @@ def called_in(module: Any, run: Callable[[], Any]) -> list[Linear]:
     return list(called)
 
 
-def product(features: Any, packed_weight: Any, bias: Any = None) -> Any:
-    """What `torch.nn.functional.linear` gives for a weight [out, in] that is not packed."""
-    return torch.ops.mkldnn._linear_pointwise(features, packed_weight, bias, "none", [], "")
+def product(features: Any, packed_weight: Any, bias: Any = None, activation: tuple[str, str] = ("none", "")) -> Any:
+    """What `torch.nn.functional.linear` gives for a weight [out, in] that is not packed; then the activation of it."""
+    return torch.ops.mkldnn._linear_pointwise(features, packed_weight, bias, activation[0], [], activation[1])
 
 
 def packed(weight: Any) -> Any:
