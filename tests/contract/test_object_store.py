@@ -229,12 +229,12 @@ def test_a_checkpoint_in_a_bucket_is_fetched_once_and_gives_the_same_vectors(
         store.put(f"models/random/{file.name}", file)
     fetched = [fetch_folder("s3://pictures/models/random", str(tmp_path / "cache"), s3_options) for _ in range(2)]
     assert fetched[0] == fetched[1]
-    ours, theirs = (load_text_tower(model=f"local-dir:{folder}") for folder in (fetched[0], local))
+    ours, theirs = (load_text_tower(model=f"local-dir:{folder}", precision="float32") for folder in (fetched[0], local))
     assert ours.card.fingerprint == theirs.card.fingerprint
     [first], [second] = ours.encode(["a red boat"]), theirs.encode(["a red boat"])
     assert isinstance(first, Embedding)
     assert isinstance(second, Embedding)
-    assert np.array_equal(first.vector, second.vector)
+    assert np.abs(first.vector - second.vector).max() <= 1e-6
 
 
 def test_a_checkpoint_that_was_replaced_is_fetched_anew(tmp_path: Path, s3_options: dict[str, str]) -> None:

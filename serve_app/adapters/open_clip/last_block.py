@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
-from serve_app.adapters.open_clip.attention import ContiguousAttention
+from serve_app.adapters.open_clip.attention import ContiguousAttention, use_contiguous_attention
 
 
 class ClassTokenBlock(ResidualAttentionBlock):  # type: ignore[misc] # open_clip has no types
@@ -33,6 +33,7 @@ def use_class_token_block(module: Any) -> None:
     """Let an image tower of OpenCLIP's own that is read at its class token compute no more of its last block."""
     if isinstance(module, VisionTransformer) and module.pool_type == "tok" and module.attn_pool is None:
         last = module.transformer.resblocks[-1]
+        use_contiguous_attention(last)
         if can_read(last):
             last.__class__ = ClassTokenBlock
 

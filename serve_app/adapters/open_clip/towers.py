@@ -14,7 +14,7 @@ import numpy as np
 import open_clip
 import torch
 
-from serve_app.adapters.open_clip.activations import fuse_activations
+from serve_app.adapters.open_clip.activations import fuse_activations, replace_quick_gelu
 from serve_app.adapters.open_clip.attention import use_contiguous_attention
 from serve_app.adapters.open_clip.branches import merge_branches
 from serve_app.adapters.open_clip.cpu_layers import use_cpu_layers
@@ -58,6 +58,7 @@ class OpenClipImageTower:
     def __init__(self, model: Any, card: EncoderCard) -> None:
         self.card = card
         merge_branches(model.visual)
+        replace_quick_gelu(model.visual)
         # Pixels come with their channels last; kernels that have them first would be turned for every batch.
         self.module = model.visual.to(card.device, memory_format=torch.channels_last)
         self.uploads = Uploads(card.device)
@@ -68,10 +69,10 @@ class OpenClipImageTower:
         self._std = torch.tensor(card.preprocessing.std, device=card.device).repeat(width)
         self._forward = Fastest(self.module)
         self._packed = False
+        use_class_token_block(self.module)
         if card.device == "cpu":
             use_contiguous_attention(self.module)
             use_cpu_layers(self.module)
-            use_class_token_block(self.module)
             wanted = card.preprocessing
             blank = np.zeros((wanted.height, wanted.width, 3), np.uint8)
             self._packed = pack_weights(self.module, lambda: self.encode([blank]))
@@ -136,6 +137,7 @@ class OpenClipTextTower:
             if hasattr(model, other):
                 delattr(model, other)
         self.module = model.to(card.device)
+        replace_quick_gelu(self.module)
         use_contiguous_attention(self.module)
         if card.device == "cpu":
             use_cpu_layers(self.module)

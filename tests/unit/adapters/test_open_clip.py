@@ -248,12 +248,12 @@ def test_a_bare_file_is_prepared_by_the_config_beside_it_not_by_openais_values(
     architecture: str, checkpoint: Path
 ) -> None:
     file = str(checkpoint / "open_clip_model.safetensors")
-    bare = load_image_tower(model=architecture, pretrained=file)
-    whole = load_image_tower(model=f"local-dir:{checkpoint}")
+    bare = load_image_tower(model=architecture, pretrained=file, precision="float32")
+    whole = load_image_tower(model=f"local-dir:{checkpoint}", precision="float32")
     assert bare.card.preprocessing == whole.card.preprocessing
     assert bare.card.fingerprint == whole.card.fingerprint
     assert (bare.card.model, bare.card.pretrained) == (architecture, "open_clip_model.safetensors")
-    assert np.array_equal(vectors(bare.encode(pictures(2))), vectors(whole.encode(pictures(2))))
+    assert np.abs(vectors(bare.encode(pictures(2))) - vectors(whole.encode(pictures(2)))).max() <= 1e-6
 
 
 def test_a_pickled_state_dict_is_read_as_weights_only(architecture: str, tmp_path: Path) -> None:

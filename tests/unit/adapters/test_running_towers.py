@@ -174,7 +174,6 @@ def test_a_tower_that_is_read_at_all_tokens_computes_all_of_its_last_block() -> 
     for vision_cfg in ({"pool_type": "avg"}, COCA_CFG["vision_cfg"]):
         cfg = {**MODEL_CFG, "vision_cfg": {**MODEL_CFG["vision_cfg"], **vision_cfg}}
         module = open_clip.CLIP(**cfg).visual
-        use_contiguous_attention(module)
         use_class_token_block(module)
         assert not any(isinstance(part, ClassTokenBlock) for part in module.modules())
 
