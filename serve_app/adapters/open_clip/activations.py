@@ -1,7 +1,7 @@
 """The activations between the layers of MLPs, with fewer passes over the features.
 
 OpenAI's models have QuickGELU, x * sigmoid(1.702 x), which OpenCLIP computes in three passes, each of which reads and writes all
-features: for a batch of pictures on a CPU half as long again as the product before. It is swish(1.702 x) / 1.702, one pass, when
+features: in bfloat16 on a CPU they take as long as the product before them. QuickGELU is swish(1.702 x) / 1.702, one pass, when
 both factors are in the weights beside it. On a CPU whose weights are packed, the product itself applies swish and GELU to its
 sums while they lie in registers.
 """
