@@ -1,7 +1,7 @@
 """The last block of a transformer, for the tokens that are read of it, and for no others.
 
 A picture is read at its class token, a text at its end token. The last block needs the keys and values of all tokens; but what
-its other products, nine of twelve, give for the others is thrown away. Left out, the vectors keep their bits.
+its other products, nine of twelve, give for the others is thrown away. Left out on a CPU, the vectors keep their bits.
 """
 
 from typing import Any
