@@ -19,6 +19,7 @@ import yaml
 
 from serve_app.client import Client
 from serve_app.errors import FingerprintMismatch, InvalidConfig, ModelUnavailable, NotReady
+from serve_app.turns import children_take_turns
 
 # How HTTP reaches the Gateway. Environment variables, because Serve reads them when its processes start.
 INGRESS: Mapping[str, Mapping[str, str]] = {
@@ -98,7 +99,8 @@ class LocalGraph:
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         given = [f"{name}={value}" for name, value in settings.items()]
-        with self.log_path.open("wb") as log:
+        # All of Ray shares this machine's cores: its many small messages must not interrupt the encoders.
+        with self.log_path.open("wb") as log, children_take_turns():
             # A session of its own: Ctrl-C in the terminal reaches only us, and every process of Ray stays findable by it.
             self._child = subprocess.Popen(  # noqa: S603 - the caller's own command
                 ["/usr/bin/env", *given, *command, str(written)],

@@ -19,13 +19,14 @@ from deployments.jobs.configured import job_configuration
 from deployments.jobs.ledger import Ledger
 from deployments.jobs.orders import JobOrder
 from deployments.jobs.showing import Shown
-from deployments.jobs.stepping_back import environment, step_back, take_turns
+from deployments.jobs.stepping_back import environment, step_back
 from serve_app.adapters.sources import SourceSpec, column_mapping, open_source
 from serve_app.cli.common import failure, stderr, stdout
 from serve_app.cli.ingest import IngestArguments, ingest_command
 from serve_app.core.jobs import state_to_json, summary
 from serve_app.core.videos import check_policy
 from serve_app.errors import CrossmodalError, InvalidRequest
+from serve_app.turns import take_turns
 from serve_app.types import FramePolicy, JobState, JobStatus
 
 

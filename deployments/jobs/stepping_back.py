@@ -1,7 +1,6 @@
 """Lets whatever else runs on a machine go first. Imports nothing: it has to be done before all that takes long."""
 
 import os
-from contextlib import suppress
 
 STEPS_BACK = "CROSSMODAL_STEPS_BACK"
 """Set in the environment of a job's workers: they step back with the first import of this package."""
@@ -11,16 +10,6 @@ LAST = 19
 def environment(share: float) -> dict[str, dict[str, str]] | None:
     """The runtime environment of a job that takes such a share; None where it needs none."""
     return {"env_vars": {STEPS_BACK: "1"}} if share < 1 else None
-
-
-def take_turns() -> None:
-    """This process, and those that it starts, wait for their turn instead of interrupting what runs when something arrives.
-
-    A job wants its end soon, and no answer at once. Encoders are interrupted by Ray's many processes several hundred times a
-    second otherwise, and find their caches cold.
-    """
-    with suppress(AttributeError, OSError):  # not Linux, or not allowed in this container: then it costs some percent
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def step_back() -> None:

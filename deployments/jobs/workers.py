@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from deployments.jobs.resources import JobResources
-from deployments.jobs.stepping_back import step_back, take_turns
+from deployments.jobs.stepping_back import step_back
 from deployments.replica import bound_lance_threads
+from serve_app.turns import take_turns
 
 T = TypeVar("T")
 

@@ -95,7 +95,7 @@ MAY_IMPORT = {
     ),
     "serve_app.client": ("serve_app.client", "serve_app.errors"),
     "serve_app.contact_sheet": ("serve_app.client", "serve_app.errors"),
-    "serve_app.local_graph": ("serve_app.client", "serve_app.errors"),
+    "serve_app.local_graph": ("serve_app.client", "serve_app.errors", "serve_app.turns"),
     "serve_app.cli": (
         "serve_app.cli",
         "serve_app.client",

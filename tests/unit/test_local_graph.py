@@ -96,3 +96,10 @@ def test_settings_reach_the_child(file, tmp_path):
 def test_a_port_that_is_taken_is_said_before_anything_starts(file, tmp_path):
     with socket.create_server(("127.0.0.1", file.port)), pytest.raises(NotReady, match=f"port {file.port} is taken"):
         LocalGraph(file, tmp_path, {}, ["false"])
+
+
+def test_all_that_a_graph_starts_takes_turns(file, tmp_path):
+    command = [sys.executable, "-c", "import os; print(os.sched_getscheduler(0) == os.SCHED_BATCH, flush=True)"]
+    with LocalGraph(file, tmp_path, {}, command) as graph:
+        graph.wait()
+        assert graph.log_tail() == "True"

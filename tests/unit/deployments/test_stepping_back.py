@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from deployments.jobs.stepping_back import LAST, STEPS_BACK, environment, step_back, take_turns
+from deployments.jobs.stepping_back import LAST, STEPS_BACK, environment, step_back
 
 ASK = "import os, deployments.jobs; print(os.sched_getscheduler(0) == os.SCHED_IDLE)"
 
@@ -28,23 +28,3 @@ def test_where_that_is_not_allowed_it_is_as_nice_as_can_be(monkeypatch: pytest.M
     monkeypatch.setattr(os, "setpriority", lambda *given: asked.append(given))
     step_back()
     assert asked == [(os.PRIO_PROCESS, 0, LAST)]
-
-
-ASK_TURNS = """
-import os
-from deployments.jobs.stepping_back import take_turns
-take_turns()
-print(os.sched_getscheduler(0) == os.SCHED_BATCH, os.getpriority(os.PRIO_PROCESS, 0))
-"""
-
-
-def test_who_takes_turns_is_as_important_as_before() -> None:
-    said = subprocess.run([sys.executable, "-c", ASK_TURNS], capture_output=True, check=True, text=True).stdout
-    assert said == f"True {os.getpriority(os.PRIO_PROCESS, 0)}\n"
-
-
-def test_where_nobody_may_choose_the_job_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = os.sched_getscheduler(0)
-    monkeypatch.delattr(os, "sched_setscheduler")
-    take_turns()
-    assert os.sched_getscheduler(0) == before
