@@ -1,12 +1,13 @@
-"""Several texts in one sequence, end to end: a causal text tower computes the tokens that there are, and no padding.
+"""Several texts in one sequence: a causal text tower computes the tokens that there are, each beginning once, and no padding.
 
 Queries have different lengths, and a batch of them is padded to the longest; besides, the attention of a sequence of ten tokens
-takes a CPU nearly as long as that of forty. Put end to end, each text keeps the positions that it has alone and is blind to the
-others, so its vector stays what it was.
+takes a CPU nearly as long as that of forty. In one sequence each text keeps the positions that it has alone and is blind to the
+others, so its vector stays what it was. And as no token knows what comes after it, texts that begin alike share their beginning:
+all share the start token, and prompts made from one template most of what they are.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,20 +19,56 @@ from serve_app.adapters.tokenising import Tokens
 # Tokens of a sequence, where no text is longer. With fewer, more is padding and attention is slow; with more, most of what
 # attention computes is between texts that must not see each other.
 SEQUENCE_TOKENS = 48
-PADDING = -1
+ROOT = -1
 
 
 @dataclass(frozen=True, slots=True)
 class PackedTexts:
-    """Texts in sequences of one width. Arrays are int64 [sequences, width], but for `ends`."""
+    """Texts in sequences of one width."""
 
     tokens: Any
+    """int64 [sequences, width], 0 where none is."""
     positions: Any
-    """Of a token in its text."""
-    texts: Any
-    """Which text a token is of; PADDING where it is of none."""
-    ends: Any
-    """[texts]: the token that each text is read at, counted through all sequences."""
+    """int64 [sequences, width], of each token in its texts."""
+    paths: Sequence[Any]
+    """For each text its tokens, in order: int64 [length], counted through all sequences."""
+
+    @property
+    def ends(self) -> Any:
+        """int64 [texts]: the token that each text is read at, counted through all sequences."""
+        return np.array([path[-1] for path in self.paths])
+
+
+@dataclass(slots=True)
+class TokenTree:
+    """Texts that share beginnings, as one sequence: a token stands after those before it in its texts."""
+
+    tokens: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    _next: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Where the token stands that comes after another one's place, ROOT for the first, and is this one."""
+
+    def shared(self, text: Sequence[int]) -> int:
+        """How many of the text's first tokens stand here already."""
+        at = ROOT
+        for count, token in enumerate(text):
+            found = self._next.get((at, token))
+            if found is None:
+                return count
+            at = found
+        return len(text)
+
+    def add(self, text: Sequence[int]) -> list[int]:
+        """Where the tokens of the text stand, now at the latest."""
+        path: list[int] = []
+        at = ROOT
+        for position, token in enumerate(text):
+            at = self._next.setdefault((at, token), len(self.tokens))
+            if at == len(self.tokens):
+                self.tokens.append(token)
+                self.positions.append(position)
+            path.append(at)
+        return path
 
 
 def can_be_packed(part: Any) -> bool:
@@ -41,44 +78,44 @@ def can_be_packed(part: Any) -> bool:
 
 def packed_texts(tokens: Tokens, lengths: Sequence[int]) -> PackedTexts:
     """Rows of tokens, of which the first `lengths` matter, as few sequences."""
-    sequences = in_sequences(lengths)
+    trees, places = in_sequences([row[:length].tolist() for row, length in zip(tokens, lengths, strict=True)])
     # One width for all but a lone sequence: oneDNN generates code for every shape, and keeps it.
-    width = max(SEQUENCE_TOKENS, *lengths) if len(sequences) > 1 else sum(lengths)
-    shape = (len(sequences), width)
+    width = max(SEQUENCE_TOKENS, *lengths) if len(trees) > 1 else len(trees[0].tokens)
     packed = PackedTexts(
-        np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, PADDING), np.zeros(len(lengths), np.int64)
+        np.zeros((len(trees), width), np.int64),
+        np.zeros((len(trees), width), np.int64),
+        [row * width + np.array(path) for row, path in places],
     )
-    for row, sequence in enumerate(sequences):
-        begin = 0
-        for text in sequence:
-            end = begin + lengths[text]
-            packed.tokens[row, begin:end] = tokens[text, : lengths[text]]
-            packed.positions[row, begin:end] = np.arange(lengths[text])
-            packed.texts[row, begin:end] = text
-            packed.ends[text] = row * width + end - 1
-            begin = end
+    for row, tree in enumerate(trees):
+        packed.tokens[row, : len(tree.tokens)] = tree.tokens
+        packed.positions[row, : len(tree.tokens)] = tree.positions
     return packed
 
 
-def in_sequences(lengths: Sequence[int]) -> list[list[int]]:
-    """Which texts share a sequence, by first fit, the longest first."""
-    room_at_first = max(SEQUENCE_TOKENS, *lengths)
-    sequences: list[list[int]] = []
-    room: list[int] = []
-    for text in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        at = next((at for at, left in enumerate(room) if left >= lengths[text]), len(sequences))
-        if at == len(sequences):
-            sequences.append([])
-            room.append(room_at_first)
-        sequences[at].append(text)
-        room[at] -= lengths[text]
-    return sequences
+def in_sequences(texts: Sequence[Sequence[int]]) -> tuple[list[TokenTree], list[tuple[int, list[int]]]]:
+    """Texts as few sequences, and where each one is: which sequence, and where its tokens stand there.
+
+    The longest first, each into the sequence with room that knows most of it, of equals the first.
+    """
+    most = max(SEQUENCE_TOKENS, *map(len, texts))
+    trees: list[TokenTree] = []
+    places: dict[int, tuple[int, list[int]]] = {}
+    for number in sorted(range(len(texts)), key=lambda number: len(texts[number]), reverse=True):
+        text, chosen, known = texts[number], len(trees), -1
+        for row, tree in enumerate(trees):
+            shared = tree.shared(text)
+            if shared > known and len(tree.tokens) + len(text) - shared <= most:
+                chosen, known = row, shared
+        if chosen == len(trees):
+            trees.append(TokenTree())
+        places[number] = chosen, trees[chosen].add(text)
+    return trees, [places[number] for number in range(len(texts))]
 
 
 def encode_packed(part: Any, packed: PackedTexts) -> Any:
     """Features [texts, dimension], as the part's own `encode_text` or `forward` gives them for each text alone."""
     features = _features(part, packed)
-    if len(packed.ends) > 1:
+    if len(packed.paths) > 1:
         # What is not a number in one text is none in all that share its sequence: nothing times it is none as well.
         for text in (~features.isfinite().all(dim=1)).nonzero().flatten().tolist():
             features[text] = _features(part, _alone(packed, text))
@@ -86,9 +123,9 @@ def encode_packed(part: Any, packed: PackedTexts) -> Any:
 
 
 def _alone(packed: PackedTexts, text: int) -> PackedTexts:
-    of_it = packed.texts == text
-    tokens, positions, texts = (each[of_it][None] for each in (packed.tokens, packed.positions, packed.texts))
-    return PackedTexts(tokens, positions, texts, np.array([tokens.size - 1]))
+    path = packed.paths[text]
+    tokens, positions = (each.flatten()[path][None] for each in (packed.tokens, packed.positions))
+    return PackedTexts(tokens, positions, [np.arange(len(path))])
 
 
 def _features(part: Any, packed: PackedTexts) -> Any:
@@ -107,7 +144,10 @@ def _features(part: Any, packed: PackedTexts) -> Any:
 
 
 def mask_of(packed: PackedTexts, dtype: torch.dtype) -> Any:
-    """What is added to scores, [sequences, 1, width, width]: a token sees those of its text up to itself."""
-    width = packed.texts.shape[1]
-    seen = (packed.texts[:, :, None] == packed.texts[:, None, :]) & np.tri(width, dtype=bool)
+    """What is added to scores, [sequences, 1, width, width]: a token sees itself and those before it in its texts."""
+    sequences, width = packed.tokens.shape
+    seen = np.tile(np.eye(width, dtype=bool), (sequences, 1, 1))  # padding too: attention to nothing is not a number
+    for path in packed.paths:
+        row, places = path[0] // width, path % width
+        seen[row, places[:, None], places] |= np.tri(len(path), dtype=bool)
     return torch.zeros(seen.shape, dtype=dtype).masked_fill_(torch.from_numpy(~seen), float("-inf"))[:, None]

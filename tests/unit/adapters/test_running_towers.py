@@ -19,7 +19,7 @@ from serve_app.adapters.open_clip.fastest import Fastest, Way, padded, sizes_up_
 from serve_app.adapters.open_clip.hardware import chosen_device, chosen_precision
 from serve_app.adapters.open_clip.last_block import ClassTokenBlock, read_at, use_class_token_block
 from serve_app.adapters.open_clip.loading import loses_in_half_precision
-from serve_app.adapters.open_clip.sequence_packing import PADDING, PackedTexts, mask_of, packed_texts
+from serve_app.adapters.open_clip.sequence_packing import PackedTexts, mask_of, packed_texts
 from serve_app.adapters.open_clip.trimming import causal_part, groups_of, lengths_of
 from serve_app.errors import ModelUnavailable
 from serve_app.types import Embedding, ItemFailure
@@ -84,18 +84,53 @@ def test_texts_share_sequences_and_lose_nothing() -> None:
     packed = packed_texts(tokens, lengths)
     assert packed.tokens.shape == (2, 48)
     for text, length in enumerate(lengths):
-        of_it = packed.texts == text
-        assert packed.tokens[of_it].tolist() == tokens[text, :length].tolist()
-        assert packed.positions[of_it].tolist() == list(range(length))
-        assert packed.tokens.flatten()[packed.ends[text]] == tokens[text, length - 1]
-    assert (packed.texts == PADDING).sum() == 2 * 48 - sum(lengths)
+        path = packed.paths[text]
+        assert packed.tokens.flatten()[path].tolist() == tokens[text, :length].tolist()
+        assert packed.positions.flatten()[path].tolist() == list(range(length))
+        assert packed.ends[text] == path[-1]
+    assert len(set(np.concatenate(packed.paths).tolist())) == (packed.tokens > 0).sum() == sum(lengths)
+
+
+def test_texts_that_begin_alike_share_their_beginning() -> None:
+    rows = np.array([[1, 5, 6, 7, 2], [1, 5, 8, 2, 0], [1, 5, 6, 9, 2], [1, 2, 0, 0, 0], [1, 5, 8, 2, 0]], np.int64)
+    lengths = [5, 4, 5, 2, 4]
+    packed = packed_texts(rows, lengths)
+    assert packed.tokens.tolist() == [[1, 5, 6, 7, 2, 9, 2, 8, 2, 2]]
+    assert [path.tolist() for path in packed.paths] == [
+        [0, 1, 2, 3, 4],
+        [0, 1, 7, 8],
+        [0, 1, 2, 5, 6],
+        [0, 9],
+        [0, 1, 7, 8],
+    ]
+    assert packed.positions.tolist() == [[0, 1, 2, 3, 4, 3, 4, 2, 3, 1]]
+    seen = mask_of(packed, torch.float32)[0, 0] == 0
+    assert seen.nonzero()[:, 0].bincount().tolist() == [1, 2, 3, 4, 5, 4, 5, 3, 4, 2]
+    assert seen[6].nonzero().flatten().tolist() == [0, 1, 2, 5, 6]
+
+
+def test_texts_that_begin_alike_travel_together() -> None:
+    rows = np.concatenate(
+        [np.full((6, 40), begin, np.int64) + (np.arange(40) >= 30) * np.arange(6)[:, None] for begin in (1, 100)]
+    )
+    packed = packed_texts(rows[[0, 6, 1, 7]], [40] * 4)
+    assert packed.tokens.shape == (4, 48), "no room for ten more"
+    packed = packed_texts(rows[[0, 6, 1, 7]], [36] * 4)
+    assert [path[0] // 48 for path in packed.paths] == [0, 1, 0, 1]
+    assert packed.tokens.shape == (2, 48)
 
 
 def test_a_token_sees_its_own_text_up_to_itself() -> None:
-    packed = packed_texts(np.ones((2, 3), np.int64), [2, 3])
-    assert packed.texts.tolist() == [[1, 1, 1, 0, 0]]
+    packed = packed_texts(np.array([[1, 2, 0], [3, 4, 5]], np.int64), [2, 3])
+    assert packed.tokens.tolist() == [[3, 4, 5, 1, 2]]
     seen = (mask_of(packed, torch.float32)[0, 0] == 0).int().tolist()
     assert seen == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 1, 1]]
+
+
+def test_padding_attends_to_itself_alone() -> None:
+    packed = packed_texts(np.arange(1, 81, dtype=np.int64).reshape(2, 40), [40, 30])
+    seen = mask_of(packed, torch.float32)[1, 0] == 0
+    assert seen[30:].nonzero().tolist() == [[at, at + 30] for at in range(18)]
 
 
 @pytest.mark.parametrize("model_cfg", [MODEL_CFG, CUSTOM_CFG, END_ID_CFG], ids=["CLIP", "CustomTextCLIP", "end by id"])
