@@ -20,7 +20,16 @@ from typing import Any
 
 import torch
 
-from benchmarks.graphs import INGRESS, UNCOALESCED, cores, encoder_settings, other_file, product_file, running
+from benchmarks.graphs import (
+    INGRESS,
+    UNCOALESCED,
+    encoder_settings,
+    other_file,
+    product_file,
+    running,
+    sharing_cores,
+    takes_encoders,
+)
 from benchmarks.http_load import under_load
 from benchmarks.load import http_request
 from benchmarks.reporting import machine_facts, milliseconds, quantile, told, write_report
@@ -105,12 +114,13 @@ def graph_rows(
     paths: Iterable[str],
     folder: Path,
     precision: str,
+    encoders: int,
     encoder: InProcess,
     seconds: float,
 ) -> list[dict[str, Any]]:
     """Start one graph one way and measure it."""
     name = f"{graph}, {ingress}, {'coalesced' if coalesced else 'a call each'}"
-    file = product_file() if graph == "product" else other_file("benchmarks.noop_graph:build")
+    file = product_file(**sharing_cores(encoders)) if graph == "product" else other_file("benchmarks.noop_graph:build")
     settings = {**encoder_settings(folder, precision), **({} if coalesced else UNCOALESCED)}
     with running(f"hops-{graph}-{ingress}", file, settings, ingress) as started:
         rows = list(measure(started.url, name, paths, seconds))
@@ -183,9 +193,12 @@ def main() -> None:
     parser.add_argument("--graphs", nargs="+", default=GRAPHS, choices=GRAPHS)
     parser.add_argument("--searches", action="store_true", help="nothing but searches")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each single measurement")
+    takes_encoders(parser)
     options = parser.parse_args()
     machine = machine_facts()
     folder = checkpoint(options.model)
+    threads: int = sharing_cores(options.encoders)["threads"]
+    torch.set_num_threads(threads)
     encoder = InProcess(folder, options.precision)
     rows = [encoder.row("", encoder.latencies(options.seconds))]
     for ingress, graph, coalesced in itertools.product(options.ingress, options.graphs, (False, True)):
@@ -196,6 +209,7 @@ def main() -> None:
             paths=() if options.searches else HOPS,
             folder=folder,
             precision=options.precision,
+            encoders=options.encoders,
             encoder=encoder,
             seconds=options.seconds,
         )
@@ -206,8 +220,8 @@ def main() -> None:
     run = {
         "model": options.model,
         "precision": options.precision,
-        "threads": torch.get_num_threads(),
-        "threads of an encoder": cores(),
+        "encoders": options.encoders,
+        "threads of an encoder": threads,
         "seconds": options.seconds,
         **verdicts(rows, options.ingress),
     }
