@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from configs.load import load_config
 from deployments.remote import Target
+from deployments.replica import collect_garbage_seldom
 from serve_app.types import FloatVector
 
 DIMENSION = 512
@@ -66,6 +67,7 @@ class NoopRetriever:
 
 class NoopGateway:
     def __init__(self, encoder: DeploymentHandle[Any], retriever: DeploymentHandle[Any]) -> None:
+        collect_garbage_seldom()
         calls = load_config().calls
         self._encoder, self._retriever = Target(encoder, calls), Target(retriever, calls)
         self._texts = self._encoder.coalesced("encode_texts")

@@ -10,6 +10,7 @@ from configs.schema import AppConfig
 from deployments.declared import declared_fields
 from deployments.encoders import EncodersBeside
 from deployments.remote import RemoteIndexer, RemotePreprocessor, RemoteRetriever, RemoteTextEncoder
+from deployments.replica import collect_garbage_seldom
 from serve_app.adapters.job_records import JobRecords
 from serve_app.http.app import create_app
 from serve_app.http.limits import HttpLimits
@@ -33,6 +34,7 @@ class Gateway:
         retriever: DeploymentHandle[Any],
         indexer: DeploymentHandle[Any],
     ) -> None:
+        collect_garbage_seldom()
         self._config = config
         self._retrieval = RemoteRetriever(retriever, config.calls)
         self._indexing = RemoteIndexer(indexer, config.calls)

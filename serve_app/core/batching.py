@@ -49,6 +49,9 @@ class Batcher(Generic[T, R]):
         self._max_partial_in_flight = max_partial_in_flight or max_in_flight
         self._cancel_abandoned = cancel_abandoned
         self._queue: deque[tuple[T, asyncio.Future[R]]] = deque()
+        # Items are numbered as they come. Those below `_taken` have left the queue; those in it that nobody wants are noted.
+        self._arrived = self._taken = 0
+        self._given_up: set[int] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._pace = Pace()
         # A batch belongs to no one caller: run in the context of one, Ray would cancel it for all when that one gives up.
@@ -57,7 +60,7 @@ class Batcher(Generic[T, R]):
     @property
     def queued(self) -> int:
         """Items that wait and whose callers still want them."""
-        return sum(not future.done() for _, future in self._queue)
+        return len(self._queue) - len(self._given_up)
 
     async def submit(self, item: T) -> R:
         """The result of one item. Raises Overloaded at once if the queue is full."""
@@ -76,6 +79,8 @@ class Batcher(Generic[T, R]):
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[R]] = [loop.create_future() for _ in items]
         self._queue.extend(zip(items, futures, strict=True))
+        first, self._arrived = self._arrived, self._arrived + len(items)
+        behind = self._arrived
         # Not at once: what arrives in the same turn of the loop travels together.
         loop.call_soon(self._start, context=self._context)
         try:
@@ -83,15 +88,14 @@ class Batcher(Generic[T, R]):
         finally:
             for future in futures:
                 future.cancel()
+            if self._taken < behind:
+                self._given_up.update(range(max(first, self._taken), behind))
 
     def _is_full(self, more: int) -> bool:
-        def too_many(waiting: int) -> bool:
-            return waiting > 0 and (
-                waiting + more > self._max_queued_items or waiting * self._pace.item_s > self._max_wait_s
-            )
-
-        # Those who gave up are counted out only where it matters: going through a long queue for each item costs.
-        return too_many(len(self._queue)) and too_many(self.queued)
+        waiting = self.queued
+        return waiting > 0 and (
+            waiting + more > self._max_queued_items or waiting * self._pace.item_s > self._max_wait_s
+        )
 
     def _start(self) -> None:
         while self._queue and len(self._running) < self._bound_now():
@@ -111,6 +115,8 @@ class Batcher(Generic[T, R]):
         batch: list[tuple[T, asyncio.Future[R]]] = []
         while self._queue and len(batch) < self._max_batch_size:
             item, future = self._queue.popleft()
+            self._given_up.discard(self._taken)
+            self._taken += 1
             if not future.done():
                 batch.append((item, future))
         return batch

@@ -104,6 +104,25 @@ async def test_a_full_queue_refuses_at_once_and_takes_items_again_when_it_has_ro
     assert await batches.submit(4) == 8
 
 
+async def test_those_who_gave_up_take_nobodys_place() -> None:
+    device = Device()
+    batches = batcher(device, size=1, queue=2)
+    running = asyncio.create_task(batches.submit(0))
+    await until(lambda: device.running)
+    gone = [asyncio.create_task(batches.submit(item)) for item in (1, 2)]
+    await until(lambda: batches.queued == 2)
+    for each in gone:
+        each.cancel()
+    await until(lambda: batches.queued == 0)
+    waiting = asyncio.create_task(batches.submit_all([3, 4]))
+    await until(lambda: batches.queued == 2)
+    with pytest.raises(Overloaded):
+        await batches.submit(5)
+    device.free.set()
+    assert [await running, await waiting] == [0, [6, 8]]
+    assert (batches.queued, device.batches) == (0, [[0], [3], [4]])
+
+
 async def test_a_request_larger_than_the_queue_is_served_when_nothing_waits() -> None:
     device = Device()
     device.free.set()
