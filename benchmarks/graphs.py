@@ -66,18 +66,22 @@ def product_file(
     return ServeFile(content, file.host, file.port)
 
 
-def sharing_cores(encoders: int) -> dict[str, Any]:
-    """Arguments of `product_file` for so many replicas of each encoder, which have all cores among them."""
-    return {"threads": max(1, cores() // encoders), "replicas": dict.fromkeys(ENCODERS, encoders)}
+def encoders_asked_for(options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of `product_file` for the replicas of each encoder that `takes_encoders` was told of."""
+    threads = options.threads or max(1, cores() // options.encoders)
+    return {"threads": threads, "replicas": dict.fromkeys(ENCODERS, options.encoders)}
 
 
 def takes_encoders(parser: argparse.ArgumentParser) -> None:
-    """The option of a benchmark that starts the product."""
+    """The options of a benchmark that starts the product."""
     parser.add_argument(
         "--encoders",
         type=int,
         default=cores(),
-        help="replicas of each encoder, which share the cores; by default one a core",
+        help="replicas of each encoder; by default one a core",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=None, help="of each of these replicas; by default they have all cores among them"
     )
 
 

@@ -24,10 +24,10 @@ from benchmarks.graphs import (
     INGRESS,
     UNCOALESCED,
     encoder_settings,
+    encoders_asked_for,
     other_file,
     product_file,
     running,
-    sharing_cores,
     takes_encoders,
 )
 from benchmarks.http_load import under_load
@@ -114,13 +114,13 @@ def graph_rows(
     paths: Iterable[str],
     folder: Path,
     precision: str,
-    encoders: int,
+    encoders: Mapping[str, Any],
     encoder: InProcess,
     seconds: float,
 ) -> list[dict[str, Any]]:
     """Start one graph one way and measure it."""
     name = f"{graph}, {ingress}, {'coalesced' if coalesced else 'a call each'}"
-    file = product_file(**sharing_cores(encoders)) if graph == "product" else other_file("benchmarks.noop_graph:build")
+    file = product_file(**encoders) if graph == "product" else other_file("benchmarks.noop_graph:build")
     settings = {**encoder_settings(folder, precision), **({} if coalesced else UNCOALESCED)}
     with running(f"hops-{graph}-{ingress}", file, settings, ingress) as started:
         rows = list(measure(started.url, name, paths, seconds))
@@ -197,8 +197,8 @@ def main() -> None:
     options = parser.parse_args()
     machine = machine_facts()
     folder = checkpoint(options.model)
-    threads: int = sharing_cores(options.encoders)["threads"]
-    torch.set_num_threads(threads)
+    encoders = encoders_asked_for(options)
+    torch.set_num_threads(encoders["threads"])
     encoder = InProcess(folder, options.precision)
     rows = [encoder.row("", encoder.latencies(options.seconds))]
     for ingress, graph, coalesced in itertools.product(options.ingress, options.graphs, (False, True)):
@@ -209,7 +209,7 @@ def main() -> None:
             paths=() if options.searches else HOPS,
             folder=folder,
             precision=options.precision,
-            encoders=options.encoders,
+            encoders=encoders,
             encoder=encoder,
             seconds=options.seconds,
         )
@@ -221,7 +221,7 @@ def main() -> None:
         "model": options.model,
         "precision": options.precision,
         "encoders": options.encoders,
-        "threads of an encoder": threads,
+        "threads of an encoder": encoders["threads"],
         "seconds": options.seconds,
         **verdicts(rows, options.ingress),
     }

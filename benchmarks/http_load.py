@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.encoder import rate
-from benchmarks.graphs import INGRESS, encoder_settings, product_file, running, sharing_cores, takes_encoders
+from benchmarks.graphs import INGRESS, encoder_settings, encoders_asked_for, product_file, running, takes_encoders
 from benchmarks.load import Load, closed_loop, open_loop
 from benchmarks.plain import PlainOpenClip, batches
 from benchmarks.reporting import machine_facts, told, write_report
@@ -94,7 +94,8 @@ def main() -> None:
     machine = machine_facts()
     folder = checkpoint(options.model)
     settings = encoder_settings(folder, options.precision)
-    with running("http_load", product_file(**sharing_cores(options.encoders)), settings, options.ingress) as graph:
+    encoders = encoders_asked_for(options)
+    with running("http_load", product_file(**encoders), settings, options.ingress) as graph:
         precision = encoder_of(graph.url)["precision"]
         pictures, words = product_questions(graph.url, jpegs(PICTURES), texts())
         if options.rate is not None:
@@ -119,6 +120,7 @@ def main() -> None:
         "ingress": options.ingress,
         "threads": torch.get_num_threads(),
         "encoders of each kind": options.encoders,
+        "threads of an encoder": encoders["threads"],
         "seconds": options.seconds,
     }
     write_report("http_load", compared(rows, plain), run, machine=machine)

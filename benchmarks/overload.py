@@ -7,7 +7,8 @@ capacity is measured again, and so on in turns: a shared machine is as fast as i
 the capacity just before it, and compared with the mean of those before and after it (`vs_capacity`). `mean_batch` and `batch_ms`
 tell of what went through the encoders meanwhile; `p95_in_batches` divides by the time of a batch at capacity;
 `refused_at_once_ms` is the p95 of the refusals' own latency. The bounds of the queues are the product's; `--queue` sets another
-`calls.max_queued_items`, of what waits at the Gateway for one deployment.
+`calls.max_queued_items`, of what waits at the Gateway for one deployment, and `--wait` how long. Refusing costs, too: with
+`--encoders 1 --threads 1` on two cores it does not cost the encoder's core, as where each replica has cores of its own.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.graphs import INGRESS, encoder_settings, product_file, running, sharing_cores, takes_encoders
+from benchmarks.graphs import INGRESS, encoder_settings, encoders_asked_for, product_file, running, takes_encoders
 from benchmarks.http_load import PICTURES, under_load
 from benchmarks.load import open_loop
 from benchmarks.metrics import REPORTED_WITHIN_S, REPORTING, exported
@@ -103,6 +104,9 @@ def main() -> None:
     parser.add_argument(
         "--queue", type=int, default=None, help="items that may wait at the Gateway, instead of the product's"
     )
+    parser.add_argument(
+        "--wait", type=float, default=None, help="seconds that an item may wait at each place, instead of the product's"
+    )
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="of the capacity that are offered")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each single measurement")
     takes_encoders(parser)
@@ -111,7 +115,10 @@ def main() -> None:
     settings = {**encoder_settings(checkpoint(options.model), options.precision), **REPORTING}
     if options.queue is not None:
         settings["CROSSMODAL_CALLS__MAX_QUEUED_ITEMS"] = str(options.queue)
-    with running("overload", product_file(**sharing_cores(options.encoders)), settings, options.ingress) as graph:
+    if options.wait is not None:
+        settings |= dict.fromkeys(("CROSSMODAL_CALLS__MAX_WAIT_S", "CROSSMODAL_ENCODER__MAX_WAIT_S"), str(options.wait))
+    encoders = encoders_asked_for(options)
+    with running("overload", product_file(**encoders), settings, options.ingress) as graph:
         pictures, words = product_questions(graph.url, jpegs(PICTURES), texts())
         asked = {"picture": pictures[0], "text": words[-1]}
         precision = encoder_of(graph.url)["precision"]
@@ -121,7 +128,9 @@ def main() -> None:
         "precision": precision,
         "ingress": options.ingress,
         "queue": options.queue or "as the product's",
+        "wait_s": options.wait or "as the product's",
         "encoders of each kind": options.encoders,
+        "threads of an encoder": encoders["threads"],
         "seconds": options.seconds,
     }
     write_report("overload", rows, run, machine=machine)

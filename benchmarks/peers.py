@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import urllib.error
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -29,11 +29,11 @@ from benchmarks.graphs import (
     INGRESS,
     cores,
     encoder_settings,
+    encoders_asked_for,
     free_port,
     other_file,
     product_file,
     running,
-    sharing_cores,
     takes_encoders,
 )
 from benchmarks.http_load import PICTURES, compared, measure_plain, measure_service
@@ -149,12 +149,10 @@ def measure_naive(folder: Path, dimension: int, seconds: float) -> list[dict[str
 
 
 def measure_ours(
-    folder: Path, precision: str, ingress: str, encoders: int, seconds: float
+    folder: Path, precision: str, ingress: str, encoders: Mapping[str, Any], seconds: float
 ) -> tuple[str, list[dict[str, Any]]]:
     """The precision that this service chose, and its rows."""
-    with running(
-        "peers", product_file(**sharing_cores(encoders)), encoder_settings(folder, precision), ingress
-    ) as graph:
+    with running("peers", product_file(**encoders), encoder_settings(folder, precision), ingress) as graph:
         chosen: str = encoder_of(graph.url)["precision"]
         pictures, words = product_questions(graph.url, jpegs(PICTURES), texts())
         return chosen, measure(f"crossmodal {chosen}", graph.url, pictures[0], words[-1], seconds)
@@ -200,9 +198,9 @@ def main() -> None:
     folder = checkpoint(options.model)
     dimension = dimension_of(folder)
     rows: list[dict[str, Any]] = []
-    precision = options.precision
+    precision, encoders = options.precision, encoders_asked_for(options)
     if "crossmodal" in options.servers:
-        precision, ours = measure_ours(folder, options.precision, options.ingress, options.encoders, options.seconds)
+        precision, ours = measure_ours(folder, options.precision, options.ingress, encoders, options.seconds)
         rows += ours
     if "naive" in options.servers:
         rows += measure_naive(folder, dimension, options.seconds)
@@ -217,6 +215,7 @@ def main() -> None:
         "ingress": options.ingress,
         "threads": cores(),
         "encoders of ours, of each kind": options.encoders,
+        "threads of each of them": encoders["threads"],
         "seconds": options.seconds,
         **ratios(rows),
     }
