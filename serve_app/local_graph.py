@@ -25,7 +25,12 @@ from serve_app.turns import children_take_turns
 INGRESS: Mapping[str, Mapping[str, str]] = {
     "plain": {},
     # Ray's own HAProxy before the replicas, and gRPC between them. It listens on every address, whatever the file says.
-    "haproxy": {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
+    # A Gateway that is to end waits for load balancers to turn away from it, 30 s by default; here nothing is before HAProxy.
+    "haproxy": {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
+    },
 }
 POLL_S = 0.5
 # What Serve's proxy answers when it has given up on the application: waiting longer is no use.
