@@ -9,10 +9,8 @@ from ray.serve import metrics
 
 BATCH_ITEMS: list[float] = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 BATCH_MS: list[float] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000]
-
-
-# Containers that are made and still there before Python looks at the youngest of them (its own: 700), and looks of each
-# generation before the next older one is looked at, too.
+# Of gc.set_threshold: so many more containers than at the last look at the youngest (Python's own: 700), and so many looks at a
+# generation before the next older one is looked through, too.
 GC_THRESHOLDS = (50_000, 10, 20)
 
 
