@@ -220,7 +220,7 @@ def main() -> None:
     run = {
         "model": options.model,
         "precision": options.precision,
-        "encoders": options.encoders,
+        "encoders of each kind": options.encoders,
         "threads of an encoder": encoders["threads"],
         "seconds": options.seconds,
         **verdicts(rows, options.ingress),

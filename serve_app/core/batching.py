@@ -79,8 +79,8 @@ class Batcher(Generic[T, R]):
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[R]] = [loop.create_future() for _ in items]
         self._queue.extend(zip(items, futures, strict=True))
-        first, self._arrived = self._arrived, self._arrived + len(items)
-        behind = self._arrived
+        first = self._arrived
+        self._arrived = behind = first + len(items)
         # Not at once: what arrives in the same turn of the loop travels together.
         loop.call_soon(self._start, context=self._context)
         try:
@@ -88,8 +88,7 @@ class Batcher(Generic[T, R]):
         finally:
             for future in futures:
                 future.cancel()
-            if self._taken < behind:
-                self._given_up.update(range(max(first, self._taken), behind))
+            self._given_up.update(range(max(first, self._taken), behind))
 
     def _is_full(self, more: int) -> bool:
         waiting = self.queued
