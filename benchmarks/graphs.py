@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -17,7 +16,7 @@ from typing import Any
 
 from benchmarks.reporting import FOLDER
 from serve_app.local_graph import INGRESS as WAYS_IN
-from serve_app.local_graph import LocalGraph, ServeFile, default_serve_file, read_serve_file, serve_command
+from serve_app.local_graph import LocalGraph, ServeFile, default_serve_file, free_port, read_serve_file, serve_command
 
 READY_S = 300.0
 LOGICAL_CPUS_PER_CORE = 32
@@ -29,13 +28,6 @@ INGRESS: dict[str, Mapping[str, str]] = {
 }
 # As good as none: each item travels at once, in a call of its own.
 UNCOALESCED = {"CROSSMODAL_CALLS__MAX_BATCH_SIZE": "1", "CROSSMODAL_CALLS__MAX_IN_FLIGHT": "4096"}
-
-
-def free_port() -> int:
-    """A port that nobody listens at now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def cores() -> int:

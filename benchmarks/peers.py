@@ -30,7 +30,6 @@ from benchmarks.graphs import (
     cores,
     encoder_settings,
     encoders_asked_for,
-    free_port,
     other_file,
     product_file,
     running,
@@ -40,6 +39,7 @@ from benchmarks.http_load import PICTURES, compared, measure_plain, measure_serv
 from benchmarks.reporting import FOLDER, machine_facts, write_report
 from benchmarks.wire import Question, encoder_of, get_json, picture_embeddings, product_questions, text_embeddings
 from benchmarks.workload import checkpoint, jpegs, texts
+from serve_app.local_graph import free_port
 
 INFINITY = FOLDER / "infinity"
 CONSTRAINTS = Path(__file__).with_name("infinity-constraints.txt")

@@ -4,6 +4,7 @@ Knows the command line of Ray Serve, not Ray itself: nothing of Ray is imported 
 """
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -32,6 +33,9 @@ INGRESS: Mapping[str, Mapping[str, str]] = {
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
     },
 }
+# Linux gives the ports from 32768 on to whoever connects, and Ray connects much while it starts. Ray's workers listen from
+# 10002 to 19999, replicas behind HAProxy from 30000 on.
+FREE_PORTS = range(20_000, 30_000)
 POLL_S = 0.5
 # What Serve's proxy answers when it has given up on the application: waiting longer is no use.
 GIVEN_UP = "failed to deploy"
@@ -217,6 +221,13 @@ def port_is_taken(host: str, port: int) -> bool:
         except OSError:
             return True
     return False
+
+
+def free_port() -> int:
+    """A port of the loopback interface where nothing listens, and which nobody is given who did not ask for it by number."""
+    while port_is_taken("127.0.0.1", port := secrets.choice(FREE_PORTS)):
+        pass
+    return port
 
 
 def _leave(number: int, _frame: object) -> None:

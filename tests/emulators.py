@@ -13,7 +13,6 @@ import hmac
 import importlib.util
 import logging
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -24,6 +23,8 @@ from pathlib import Path
 import boto3
 import httpx
 from moto.server import ThreadedMotoServer
+
+from serve_app.local_graph import free_port
 
 AZURITE_VERSION = "3.37.0"
 AZURITE = Path(__file__).resolve().parent.parent / "var" / "azurite"
@@ -73,9 +74,7 @@ def s3_bucket(name: str) -> Iterator[Bucket]:
 def azure_bucket(name: str) -> Iterator[Bucket]:
     """A container on Azurite, which keeps it in memory."""
     script = install_azurite()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [node(), str(script), "--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
     process = subprocess.Popen(
         [*command, "--blobHost", "127.0.0.1", "--blobPort", str(port)], stdout=subprocess.DEVNULL, cwd=AZURITE

@@ -1,6 +1,5 @@
 """A real graph: `serve run serve_config.yaml` in a process group of its own, with an empty table."""
 
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -10,15 +9,10 @@ import httpx
 import pytest
 
 from serve_app.client import Client
-from serve_app.local_graph import LocalGraph, default_serve_file, read_serve_file, serve_command
+from serve_app.errors import NotReady
+from serve_app.local_graph import LocalGraph, default_serve_file, free_port, read_serve_file, serve_command
 
 READY_S = 300.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start_graph(folder: Path, replicas: Mapping[str, int] = MappingProxyType({}), **settings: str) -> LocalGraph:
@@ -49,7 +43,11 @@ def until(condition: Callable[[], bool], timeout_s: float) -> None:
 
 
 def ready(graph: LocalGraph) -> LocalGraph:
-    graph.wait_until_ready(READY_S, lambda reason: None)
+    try:
+        graph.wait_until_ready(READY_S, lambda reason: None)
+    except NotReady as error:
+        error.add_note(graph.log_tail(200))
+        raise
     return graph
 
 

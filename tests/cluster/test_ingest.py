@@ -29,8 +29,8 @@ from serve_app.cli.importing import ImportArguments
 from serve_app.cli.ingest import IngestArguments
 from serve_app.demo.corpus import demo_pictures
 from serve_app.errors import JobFailed
+from serve_app.local_graph import free_port
 from serve_app.types import JobState, JobStatus, Modality
-from tests.cluster.conftest import free_port
 from tests.drawn_video import film
 
 pytestmark = pytest.mark.cluster

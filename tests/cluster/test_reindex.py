@@ -15,9 +15,9 @@ from serve_app.cli.reindex import ReindexArguments
 from serve_app.client import Client, NewDocument
 from serve_app.demo.corpus import demo_pictures, demo_texts
 from serve_app.errors import CrossmodalError
-from serve_app.local_graph import LocalGraph, default_serve_file, read_serve_file, serve_command
+from serve_app.local_graph import LocalGraph, default_serve_file, free_port, read_serve_file, serve_command
 from serve_app.types import JobState, JobStatus
-from tests.cluster.conftest import free_port, ready
+from tests.cluster.conftest import ready
 from tests.unit.adapters.tiny_checkpoints import save_checkpoint
 
 pytestmark = pytest.mark.cluster

@@ -4,12 +4,14 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
 
+from serve_app import local_graph
 from serve_app.errors import InvalidConfig, NotReady
-from serve_app.local_graph import LocalGraph, default_serve_file, read_serve_file
+from serve_app.local_graph import LocalGraph, default_serve_file, free_port, read_serve_file
 
 SLEEPER = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
 PARENT = f"""
@@ -25,12 +27,11 @@ except KeyboardInterrupt:
 
 @pytest.fixture
 def file(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     path = tmp_path / "serve.yaml"
     applications = [{"name": "a", "import_path": "m:b", "args": {"profile": "demo"}}]
-    path.write_text(yaml.safe_dump({"http_options": {"host": "127.0.0.1", "port": port}, "applications": applications}))
+    path.write_text(
+        yaml.safe_dump({"http_options": {"host": "127.0.0.1", "port": free_port()}, "applications": applications})
+    )
     return read_serve_file(path)
 
 
@@ -103,3 +104,12 @@ def test_all_that_a_graph_starts_takes_turns(file, tmp_path):
     with LocalGraph(file, tmp_path, {}, command) as graph:
         graph.wait()
         assert graph.log_tail() == "True"
+
+
+def test_a_free_port_is_one_that_nobody_listens_at_or_is_given_unasked(monkeypatch):
+    taken = free_port()
+    with socket.create_server(("127.0.0.1", taken)):
+        free = free_port()
+        monkeypatch.setattr(local_graph, "FREE_PORTS", [taken, free])
+        assert {free_port() for _ in range(20)} == {free}
+    assert max(taken, free) < int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
