@@ -2,9 +2,11 @@
 
 import base64
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+import orjson
+from pydantic import ConfigDict, Field, SkipValidation, WithJsonSchema
+from starlette.responses import Response
 
 from serve_app.http.answers import AnswerModel, ItemErrorDetail
 from serve_app.http.error_table import error_of_failure
@@ -17,15 +19,21 @@ from serve_app.types import (
     ItemFailure,
 )
 
+NUMBERS_OR_BASE64: dict[str, Any] = {"anyOf": [{"type": "array", "items": {"type": "number"}}, {"type": "string"}]}
+
 # --- embeddings -----------------------------------------------------------------------------------------------------
 
 
 class EmbeddingOut(AnswerModel):
     """The vector of an item, of unit length."""
 
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
     object: Literal["embedding"] = "embedding"
     index: int
-    embedding: tuple[float, ...] | str = Field(description="Numbers, or base64 of little-endian float32.")
+    embedding: Annotated[FloatVector | str, SkipValidation, WithJsonSchema(NUMBERS_OR_BASE64)] = Field(
+        description="Numbers, or base64 of little-endian float32."
+    )
     truncated: bool = Field(description="The text was longer than the encoder reads.")
 
 
@@ -64,12 +72,19 @@ def embeddings_out(embedded: Sequence[Embedding | ItemFailure], model: str, enco
     )
 
 
+def embeddings_json(embeddings: EmbeddingsOut) -> Response:
+    """As `json_of`, but numbers have as many digits as float32 needs, half of what float64 takes, and take half as long."""
+    return Response(
+        orjson.dumps(embeddings.model_dump(), option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
+    )
+
+
 def _embedding_out(
     index: int, embedded: Embedding | ItemFailure, encoding_format: str
 ) -> EmbeddingOut | EmbeddingErrorOut:
     if isinstance(embedded, ItemFailure):
         return EmbeddingErrorOut(index=index, error=_error_out(embedded))
-    vector = _base64(embedded.vector) if encoding_format == "base64" else tuple(embedded.vector.tolist())
+    vector = _base64(embedded.vector) if encoding_format == "base64" else embedded.vector
     return EmbeddingOut(index=index, embedding=vector, truncated=embedded.truncated)
 
 

@@ -18,7 +18,7 @@ from serve_app.errors import (
 )
 from serve_app.http.answers import json_of
 from serve_app.http.bodies import read_json, require_json
-from serve_app.http.encoder_answers import ClassifyOut, EmbeddingsOut, classify_out, embeddings_out
+from serve_app.http.encoder_answers import ClassifyOut, EmbeddingsOut, classify_out, embeddings_json, embeddings_out
 from serve_app.http.encoder_wire import EmbeddingsIn, EncoderModels, Item
 from serve_app.http.error_table import error_of_failure
 from serve_app.http.limits import HttpLimits
@@ -60,7 +60,7 @@ class EncoderRoutes:
         embedded = await self._embeddings.embed(items)
         if body.on_error == "fail":
             _raise_first_failure(embedded, body)
-        return json_of(embeddings_out(embedded, card.model, body.encoding_format))
+        return embeddings_json(embeddings_out(embedded, card.model, body.encoding_format))
 
     async def classify(self, request: Request) -> Response:
         """POST /v1/classify."""
