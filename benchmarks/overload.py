@@ -29,6 +29,7 @@ from serve_app.local_graph import LocalGraph
 SHARES = (0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0)
 CONNECTIONS = 64
 KINDS = ("picture", "text")
+WAITS = ("CROSSMODAL_CALLS__MAX_WAIT_S", "CROSSMODAL_CALLS__MAX_SHORT_WAIT_S", "CROSSMODAL_ENCODER__MAX_WAIT_S")
 
 
 class BatchCounter:
@@ -116,7 +117,7 @@ def main() -> None:
     if options.queue is not None:
         settings["CROSSMODAL_CALLS__MAX_QUEUED_ITEMS"] = str(options.queue)
     if options.wait is not None:
-        settings |= dict.fromkeys(("CROSSMODAL_CALLS__MAX_WAIT_S", "CROSSMODAL_ENCODER__MAX_WAIT_S"), str(options.wait))
+        settings |= dict.fromkeys(WAITS, str(options.wait))
     encoders = encoders_asked_for(options)
     with running("overload", product_file(**encoders), settings, options.ingress) as graph:
         pictures, words = product_questions(graph.url, jpegs(PICTURES), texts())

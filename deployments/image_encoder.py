@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 from configs.schema import EncoderConfig
+from deployments.replica import collect_garbage_seldom
 from deployments.towers import tower_in_service
 from serve_app.types import Embedding, EncoderCard, ItemFailure, Pixels
 
 
 class ImageEncoder:
     def __init__(self, encoder: EncoderConfig) -> None:
+        collect_garbage_seldom()
         # Here and not above: the builder and the other deployments import this file, and must stay without torch.
         from serve_app.adapters.open_clip import load_image_tower
 
@@ -16,8 +18,8 @@ class ImageEncoder:
             load_image_tower, encoder, part="image_encoder", max_batch_size=encoder.max_batch_pictures
         )
 
-    async def encode_pixels(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:
-        return await self._service.encode(pictures)
+    async def encode_pixels(self, pictures: Sequence[Pixels], *, urgent: bool = False) -> list[Embedding | ItemFailure]:
+        return await self._service.encode(pictures, urgent=urgent)
 
     async def describe(self) -> EncoderCard:
         return self._card

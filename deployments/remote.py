@@ -8,8 +8,8 @@ writes are idempotent), so a call to a replica that died is made again, on anoth
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
@@ -48,9 +48,14 @@ from serve_app.types import (
     VideoUri,
 )
 
+Texts: TypeAlias = Batcher[str, Embedding | ItemFailure]
+Pictures: TypeAlias = Batcher[Pixels, Embedding | ItemFailure]
+Tasks: TypeAlias = Batcher[PictureTask, EmbeddedPicture | ItemFailure]
 T = TypeVar("T")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
+# A search has one text or a few, and somebody waits for it; documents that are stored come by the hundred.
+FEW_TEXTS = 8
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 # Calls that carry pictures, pixels or many vectors. Serve's gRPC, which some ways to run it take for all calls, is quick for
 # small messages only and refuses those over 4 MiB; these go through Ray's object store, whatever the others do.
@@ -69,8 +74,11 @@ class Target:
         self._handle = handle
         self._calls = calls
 
-    async def call(self, method: str, *arguments: Any, large: bool = False) -> Any:
-        """The method's result. Raises errors of serve_app.errors only; waits out the death of a replica."""
+    async def call(self, method: str, *arguments: Any, large: bool = False, **keywords: Any) -> Any:
+        """The method's result. `large`: it travels as those in LARGE do.
+
+        Raises errors of serve_app.errors only; waits out the death of a replica.
+        """
         handle = self._handle.options(method_name=method)
         if large or method in LARGE:
             handle = handle.options(_by_reference=True)
@@ -78,7 +86,7 @@ class Target:
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                return await _answer_of(handle.remote(*arguments))
+                return await _answer_of(handle.remote(*arguments, **keywords))
             except (RayActorError, DeploymentUnavailableError) as error:
                 if time.monotonic() + pause_s > deadline:
                     raise Unavailable(f"{self._handle.deployment_name} does not answer") from error
@@ -88,11 +96,12 @@ class Target:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    def coalesced(self, method: str, *, large: bool = False) -> Batcher[Any, Any]:
-        """Calls of a method that takes one list and returns one of the same length. `large`: as those in LARGE travel."""
-        return self._batcher(method, self._calls.max_batch_size, self._calls.max_in_flight, large=large)
+    def coalesced(self, method: str, *, max_wait_s: float | None = None, **keywords: Any) -> Batcher[Any, Any]:
+        """Calls of a method that takes one list and returns one of the same length. `keywords`: of each, see `call`."""
+        calls = self._calls
+        return self._batcher(method, keywords, calls.max_batch_size, calls.max_in_flight, max_wait_s=max_wait_s)
 
-    def coalesced_files(self, method: str, *, at_hand: bool = False) -> Batcher[Any, Any]:
+    def coalesced_files(self, method: str, *, at_hand: bool = False, **keywords: Any) -> Batcher[Any, Any]:
         """The same for items of megabytes each: fewer in a call, more calls side by side.
 
         `at_hand`: nothing has to be fetched or stored for them, so that waiting for a full call never is waiting for a slow host.
@@ -100,43 +109,43 @@ class Target:
         calls = self._calls
         partial = calls.max_partial_picture_calls if at_hand else None
         return self._batcher(
-            method, calls.max_pictures_per_call, calls.max_picture_calls, max_partial_in_flight=partial
+            method, keywords, calls.max_pictures_per_call, calls.max_picture_calls, max_partial_in_flight=partial
         )
 
     def _batcher(
         self,
         method: str,
+        keywords: Mapping[str, Any],
         max_batch_size: int,
         max_in_flight: int,
         *,
         max_partial_in_flight: int | None = None,
-        large: bool = False,
+        max_wait_s: float | None = None,
     ) -> Batcher[Any, Any]:
         async def run(items: Sequence[Any]) -> Sequence[Any]:
-            results: Sequence[Any] = await self.call(method, items, large=large)
+            results: Sequence[Any] = await self.call(method, items, **keywords)
             return results
 
         return Batcher(
             run,
             max_batch_size=max_batch_size,
             max_queued_items=self._calls.max_queued_items,
-            max_wait_s=self._calls.max_wait_s,
+            max_wait_s=max_wait_s or self._calls.max_wait_s,
             max_in_flight=max_in_flight,
             max_partial_in_flight=max_partial_in_flight,
             cancel_abandoned=True,
         )
 
 
-async def _by_lane(
-    items: Sequence[T], goes_first: Callable[[T], bool], first: Batcher[T, R], other: Batcher[T, R]
-) -> list[R]:
-    """The results of items of which some travel by the one coalescer and the rest by the other, in order."""
-    lanes = [goes_first(item) for item in items]
-    chosen = [item for item, is_first in zip(items, lanes, strict=True) if is_first]
-    rest = [item for item, is_first in zip(items, lanes, strict=True) if not is_first]
-    found = await together(first.submit_all(chosen) if chosen else None, other.submit_all(rest) if rest else None)
-    of_first, of_other = (iter(each or ()) for each in found)
-    return [next(of_first if is_first else of_other) for is_first in lanes]
+async def _by_lane(items: Sequence[T], lane: Callable[[T], Batcher[T, R]]) -> list[R]:
+    """The results of items that travel by different coalescers, in order."""
+    lanes = [lane(item) for item in items]
+    of_lane: dict[Batcher[T, R], list[T]] = {}
+    for item, its_lane in zip(items, lanes, strict=True):
+        of_lane.setdefault(its_lane, []).append(item)
+    found = await together(*(its_lane.submit_all(of_it) for its_lane, of_it in of_lane.items()))
+    results = {its_lane: iter(of_it) for its_lane, of_it in zip(of_lane, found, strict=True)}
+    return [next(results[its_lane]) for its_lane in lanes]
 
 
 async def _answer_of(response: Any) -> Any:
@@ -164,14 +173,15 @@ def translate(error: Exception, deployment: str) -> CrossmodalError:
 
 
 class RemoteTextEncoder:
-    """ports.TextEncoding by the TextEncoder."""
+    """ports.TextEncoding by the TextEncoder. Who asks with a few texts never waits behind the many of others."""
 
     def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig) -> None:
         self._target = Target(handle, calls)
-        self._texts: Batcher[str, Embedding | ItemFailure] = self._target.coalesced("encode_texts")
+        self._few: Texts = self._target.coalesced("encode_texts", max_wait_s=calls.max_short_wait_s, urgent=True)
+        self._many: Texts = self._target.coalesced("encode_texts")
 
     async def encode_texts(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:
-        return await self._texts.submit_all(texts)
+        return await (self._few if len(texts) <= FEW_TEXTS else self._many).submit_all(texts)
 
     async def describe(self) -> EncoderCard:
         card: EncoderCard = await self._target.call("describe")
@@ -183,12 +193,11 @@ class RemoteImageEncoder:
 
     def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig) -> None:
         self._target = Target(handle, calls)
-        self._pictures: Batcher[Pixels, Embedding | ItemFailure] = self._target.coalesced_files(
-            "encode_pixels", at_hand=True
-        )
+        self._urgent: Pictures = self._target.coalesced_files("encode_pixels", at_hand=True, urgent=True)
+        self._others: Pictures = self._target.coalesced_files("encode_pixels", at_hand=True)
 
-    async def encode_pixels(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:
-        return await self._pictures.submit_all(pictures)
+    async def encode_pixels(self, pictures: Sequence[Pixels], *, urgent: bool = False) -> list[Embedding | ItemFailure]:
+        return await (self._urgent if urgent else self._others).submit_all(pictures)
 
     async def describe(self) -> EncoderCard:
         card: EncoderCard = await self._target.call("describe")
@@ -200,21 +209,20 @@ class RemotePreprocessor:
 
     def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig) -> None:
         self._target = Target(handle, calls)
-        self._tasks: Batcher[PictureTask, EmbeddedPicture | ItemFailure] = self._target.coalesced_files(
-            "embed_pictures"
-        )
-        self._at_hand: Batcher[PictureTask, EmbeddedPicture | ItemFailure] = self._target.coalesced_files(
-            "embed_pictures", at_hand=True
-        )
+        self._at_hand: Tasks = self._target.coalesced_files("embed_pictures", at_hand=True)
+        self._fetched: Tasks = self._target.coalesced_files("embed_pictures")
+        self._kept: Tasks = self._target.coalesced_files("embed_pictures")
         self._uris: Batcher[str, str | ItemFailure] = self._target.coalesced_files("identify_pictures")
         self._signed: Batcher[str, str | None] = self._target.coalesced("sign")
 
     async def embed_pictures(self, tasks: Sequence[PictureTask]) -> list[EmbeddedPicture | ItemFailure]:
-        # Apart: who sends a picture with the question does not wait for what others have fetched or kept.
-        def is_at_hand(task: PictureTask) -> bool:
-            return isinstance(task.picture, InlinePicture) and not task.keep
+        # Apart: who sends a picture with the question does not wait for what others have fetched, and neither for what is stored.
+        def lane(task: PictureTask) -> Tasks:
+            if task.keep:
+                return self._kept
+            return self._at_hand if isinstance(task.picture, InlinePicture) else self._fetched
 
-        return await _by_lane(tasks, is_at_hand, self._at_hand, self._tasks)
+        return await _by_lane(tasks, lane)
 
     async def identify_pictures(self, uris: Sequence[str]) -> list[str | ItemFailure]:
         return await self._uris.submit_all(uris)
@@ -256,7 +264,7 @@ class RemoteRetriever:
 
     async def search(self, queries: Sequence[VectorQuery]) -> list[SearchPage | ItemFailure]:
         # Pages with vectors are large: searches that ask for some travel apart from those that do not.
-        return await _by_lane(queries, lambda query: bool(query.vectors), self._with_vectors, self._queries)
+        return await _by_lane(queries, lambda query: self._with_vectors if query.vectors else self._queries)
 
     async def get(
         self, ids: Sequence[str], min_table_version: int = 0, as_of: str | None = None

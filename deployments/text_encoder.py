@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 from configs.schema import EncoderConfig, TextConfig
+from deployments.replica import collect_garbage_seldom
 from deployments.towers import tower_in_service
 from serve_app.types import Embedding, EncoderCard, ItemFailure
 
 
 class TextEncoder:
     def __init__(self, encoder: EncoderConfig, text: TextConfig) -> None:
+        collect_garbage_seldom()
         # Here and not above: the builder and the other deployments import this file, and must stay without torch.
         from serve_app.adapters.open_clip import load_text_tower
 
@@ -21,8 +23,8 @@ class TextEncoder:
             max_word_characters=text.max_word_characters,
         )
 
-    async def encode_texts(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:
-        return await self._service.encode(texts)
+    async def encode_texts(self, texts: Sequence[str], *, urgent: bool = False) -> list[Embedding | ItemFailure]:
+        return await self._service.encode(texts, urgent=urgent)
 
     async def describe(self) -> EncoderCard:
         return self._card

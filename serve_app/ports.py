@@ -58,7 +58,9 @@ class TextEncoding(Protocol):
 
 
 class PixelEncoding(Protocol):
-    async def encode_pixels(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]: ...
+    async def encode_pixels(
+        self, pictures: Sequence[Pixels], *, urgent: bool = False
+    ) -> list[Embedding | ItemFailure]: ...
 
     async def describe(self) -> EncoderCard: ...
 

@@ -79,8 +79,8 @@ class LocalEncoder:
     async def encode_texts(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:
         return await self._texts.encode(texts)
 
-    async def encode_pixels(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:
-        return await self._pixels.encode(pictures)
+    async def encode_pixels(self, pictures: Sequence[Pixels], *, urgent: bool = False) -> list[Embedding | ItemFailure]:
+        return await self._pixels.encode(pictures, urgent=urgent)
 
     async def describe(self) -> EncoderCard:
         return self.card

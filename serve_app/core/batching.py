@@ -22,12 +22,13 @@ R = TypeVar("R")
 class Batcher(Generic[T, R]):
     """Runs `run` on up to `max_batch_size` items, at most `max_in_flight` calls at once, in order of arrival.
 
+    Urgent items have batches of their own, in turns with those of the others: they wait for what runs, and not for what waits.
     `run` takes a list and returns one of the same length; what it raises is raised for each item of that batch.
     An item whose caller gave up before its batch began is dropped. `cancel_abandoned`: so is a batch under way whose callers
     have all given up; not for work that goes on when its task is cancelled. `max_partial_in_flight`: while so many calls run, a
     batch that is not full waits until it is, or until one of them ends; what is to run is then cut into few large batches.
-    Items are refused when more than `max_queued_items` would wait, or when, at the pace of the latest batches, they would wait
-    longer than `max_wait_s`. Belongs to one event loop.
+    Items are refused when more than `max_queued_items` of their kind would wait, or when, at the pace of the latest batches, they
+    would wait longer than `max_wait_s`. Belongs to one event loop.
     """
 
     def __init__(
@@ -48,10 +49,8 @@ class Batcher(Generic[T, R]):
         self._max_in_flight = max_in_flight
         self._max_partial_in_flight = max_partial_in_flight or max_in_flight
         self._cancel_abandoned = cancel_abandoned
-        self._queue: deque[tuple[T, asyncio.Future[R]]] = deque()
-        # Items are numbered as they come. Those below `_taken` have left the queue; those in it that nobody wants are noted.
-        self._arrived = self._taken = 0
-        self._given_up: set[int] = set()
+        self._urgent, self._others = _Queue[T, R](), _Queue[T, R]()
+        self._latest = self._others  # where the latest batch came from
         self._running: set[asyncio.Task[None]] = set()
         self._pace = Pace()
         # A batch belongs to no one caller: run in the context of one, Ray would cancel it for all when that one gives up.
@@ -60,13 +59,13 @@ class Batcher(Generic[T, R]):
     @property
     def queued(self) -> int:
         """Items that wait and whose callers still want them."""
-        return len(self._queue) - len(self._given_up)
+        return self._urgent.wanted + self._others.wanted
 
-    async def submit(self, item: T) -> R:
+    async def submit(self, item: T, *, urgent: bool = False) -> R:
         """The result of one item. Raises Overloaded at once if the queue is full."""
-        return (await self.submit_all([item]))[0]
+        return (await self.submit_all([item], urgent=urgent))[0]
 
-    async def submit_all(self, items: Sequence[T]) -> list[R]:
+    async def submit_all(self, items: Sequence[T], *, urgent: bool = False) -> list[R]:
         """The results of several items, in order; they may travel in different batches.
 
         Raises Overloaded at once if they do not fit into the queue, all or none. More items than the queue is long are
@@ -74,13 +73,12 @@ class Batcher(Generic[T, R]):
         """
         if not items:
             return []
-        if self._is_full(len(items)):
+        queue = self._urgent if urgent else self._others
+        if self._is_full(queue, len(items)):
             raise Overloaded("too many requests are waiting; try again shortly")
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[R]] = [loop.create_future() for _ in items]
-        self._queue.extend(zip(items, futures, strict=True))
-        first = self._arrived
-        self._arrived = behind = first + len(items)
+        numbers = queue.put(items, futures)
         # Not at once: what arrives in the same turn of the loop travels together.
         loop.call_soon(self._start, context=self._context)
         try:
@@ -88,37 +86,33 @@ class Batcher(Generic[T, R]):
         finally:
             for future in futures:
                 future.cancel()
-            self._given_up.update(range(max(first, self._taken), behind))
+            queue.give_up(numbers)
 
-    def _is_full(self, more: int) -> bool:
-        waiting = self.queued
+    def _is_full(self, queue: "_Queue[T, R]", more: int) -> bool:
+        waiting = queue.wanted
+        # Both kinds take turns, so that no more of the other kind go before the last of these than there are of these.
+        before = waiting + min(waiting, self.queued - waiting)
         return waiting > 0 and (
-            waiting + more > self._max_queued_items or waiting * self._pace.item_s > self._max_wait_s
+            waiting + more > self._max_queued_items or before * self._pace.item_s > self._max_wait_s
         )
 
     def _start(self) -> None:
-        while self._queue and len(self._running) < self._bound_now():
-            batch = self._take()
-            if batch:
+        while (queue := self._next_queue()) and len(self._running) < self._bound_now(queue):
+            self._latest = queue
+            if batch := queue.take(self._max_batch_size):
                 task = asyncio.get_running_loop().create_task(self._finish(batch))
                 self._running.add(task)
                 task.add_done_callback(self._done)
                 if self._cancel_abandoned:
                     _cancel_when_all_are_done(task, [future for _, future in batch])
 
-    def _bound_now(self) -> int:
-        is_full = len(self._queue) >= self._max_batch_size
-        return self._max_in_flight if is_full else min(self._max_partial_in_flight, self._max_in_flight)
+    def _next_queue(self) -> "_Queue[T, R] | None":
+        in_turn = (self._urgent, self._others) if self._latest is self._others else (self._others, self._urgent)
+        return next((queue for queue in in_turn if queue), None)
 
-    def _take(self) -> list[tuple[T, asyncio.Future[R]]]:
-        batch: list[tuple[T, asyncio.Future[R]]] = []
-        while self._queue and len(batch) < self._max_batch_size:
-            item, future = self._queue.popleft()
-            self._given_up.discard(self._taken)
-            self._taken += 1
-            if not future.done():
-                batch.append((item, future))
-        return batch
+    def _bound_now(self, queue: "_Queue[T, R]") -> int:
+        is_full = len(queue) >= self._max_batch_size
+        return self._max_in_flight if is_full else min(self._max_partial_in_flight, self._max_in_flight)
 
     async def _finish(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         began = time.monotonic()
@@ -139,6 +133,46 @@ class Batcher(Generic[T, R]):
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._start()
+
+
+class _Queue(Generic[T, R]):
+    """Items in order of arrival, each with the future of its result. Counts without going through them."""
+
+    def __init__(self) -> None:
+        self._items: deque[tuple[T, asyncio.Future[R]]] = deque()
+        # Items are numbered as they come. Those below `_taken` have left; those here that nobody wants are noted.
+        self._arrived = self._taken = 0
+        self._given_up: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def wanted(self) -> int:
+        """Items whose callers still want them."""
+        return len(self._items) - len(self._given_up)
+
+    def put(self, items: Sequence[T], futures: Sequence[asyncio.Future[R]]) -> range:
+        """Their numbers."""
+        self._items.extend(zip(items, futures, strict=True))
+        first = self._arrived
+        self._arrived += len(items)
+        return range(first, self._arrived)
+
+    def give_up(self, numbers: range) -> None:
+        """Nobody wants those of these that are still here."""
+        self._given_up.update(range(max(numbers.start, self._taken), numbers.stop))
+
+    def take(self, most: int) -> list[tuple[T, asyncio.Future[R]]]:
+        """The next ones that are wanted."""
+        taken: list[tuple[T, asyncio.Future[R]]] = []
+        while self._items and len(taken) < most:
+            item, future = self._items.popleft()
+            self._given_up.discard(self._taken)
+            self._taken += 1
+            if not future.done():
+                taken.append((item, future))
+        return taken
 
 
 class Pace:

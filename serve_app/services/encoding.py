@@ -75,10 +75,10 @@ class EncodingService(Generic[T]):
             return cls(tower.compute, stage=tower.stage, **bounds)
         return cls(tower.encode, **bounds)
 
-    async def encode(self, items: Sequence[T]) -> list[Embedding | ItemFailure]:
-        """An embedding or a failure for each item. Raises Overloaded if too many wait."""
+    async def encode(self, items: Sequence[T], *, urgent: bool = False) -> list[Embedding | ItemFailure]:
+        """An embedding or a failure for each item. Raises Overloaded if too many wait. `urgent`: see Batcher."""
         try:
-            return await self._batcher.submit_all(items)
+            return await self._batcher.submit_all(items, urgent=urgent)
         finally:
             self._wait_for_idleness()
 

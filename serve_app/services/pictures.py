@@ -62,7 +62,7 @@ class PictureService:
         sound = [(task, file) for task, file in zip(tasks, files, strict=True) if isinstance(file, _File)]
         # Kept only once it proved to be a picture; encoded meanwhile.
         vectors, uris = await asyncio.gather(
-            self._encode([file.pixels for _, file in sound]),
+            self._encode(sound),
             asyncio.gather(*(as_value(self._keep(task, file)) for task, file in sound)),
         )
         embedded = iter(
@@ -102,9 +102,12 @@ class PictureService:
         pixels = await self._in_thread(self._decoder.to_pixels, data, await self._wanted_preprocessing())
         return _File(data, sha256_of(data), pixels)
 
-    async def _encode(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:
+    async def _encode(self, sound: Sequence[tuple[PictureTask, _File]]) -> list[Embedding | ItemFailure]:
+        pictures = [file.pixels for _, file in sound]
+        # Who asks with a picture waits for the answer; what is stored may wait for them.
+        urgent = not any(task.keep for task, _ in sound)
         try:
-            return await self._encoding.encode_pixels(pictures) if pictures else []
+            return await self._encoding.encode_pixels(pictures, urgent=urgent) if pictures else []
         except CrossmodalError as error:
             return [failure_of(error)] * len(pictures)
 

@@ -50,6 +50,19 @@ async def test_what_gathers_while_the_device_is_busy_runs_together_in_order_of_a
     assert device.batches == [[0], [1, 2, 3, 4], [5, 6]]
 
 
+async def test_urgent_items_and_the_others_take_turns() -> None:
+    device = Device()
+    batches = batcher(device, size=2)
+    tasks = [asyncio.create_task(batches.submit(0))]
+    await until(lambda: device.running)
+    tasks += [asyncio.create_task(batches.submit(item)) for item in (1, 2, 3, 4)]
+    tasks += [asyncio.create_task(batches.submit(item, urgent=True)) for item in (10, 11, 12)]
+    await asyncio.sleep(0.01)
+    device.free.set()
+    assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 20, 22, 24]
+    assert device.batches == [[0], [10, 11], [1, 2], [12], [3, 4]]
+
+
 async def test_no_more_calls_run_at_once_than_allowed() -> None:
     device = Device()
     batches = batcher(device, size=1, in_flight=2)

@@ -21,8 +21,9 @@ VECTOR = np.array([1.0], np.float32)
 class Response:
     """A call under way: answered, or failed, when the test says so."""
 
-    def __init__(self, texts: list[Any]) -> None:
+    def __init__(self, texts: list[Any], urgent: bool) -> None:
         self.texts = texts
+        self.urgent = urgent
         self.given_up = False
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -49,8 +50,8 @@ class Handle:
         assert method_name == self.method if method_name else _by_reference
         return self
 
-    def remote(self, texts: list[Any]) -> Response:
-        self.calls.append(Response(texts))
+    def remote(self, texts: list[Any], *, urgent: bool = False) -> Response:
+        self.calls.append(Response(texts, urgent))
         return self.calls[-1]
 
 
@@ -73,19 +74,33 @@ async def test_what_gathers_while_calls_are_under_way_travels_as_one() -> None:
     assert results == ["first", "0", "1", "2", "3", "4"]
 
 
+async def test_a_few_texts_do_not_wait_behind_many() -> None:
+    handle = Handle()
+    texts = encoder(handle, max_in_flight=1, max_batch_size=16)
+    stored = [f"document {at}" for at in range(2 * 16)]
+    tasks = [asyncio.create_task(texts.encode_texts(stored))]
+    await until(lambda: handle.calls)
+    tasks.append(asyncio.create_task(texts.encode_texts(["asked"])))
+    await until(lambda: len(handle.calls) == 2)
+    assert [(call.texts, call.urgent) for call in handle.calls] == [(stored[:16], False), (["asked"], True)]
+    for task in tasks:
+        task.cancel()
+
+
 async def test_pictures_that_come_with_a_question_wait_for_nobodys_file() -> None:
     handle = Handle("embed_pictures")
     pictures = RemotePreprocessor(
         cast(DeploymentHandle[Any], handle), CallConfig(max_picture_calls=1, max_pictures_per_call=2)
     )
     fetched = PictureTask(PictureUri("https://slow.test/picture.jpg"))
+    stored = PictureTask(fetched.picture, keep=True)
     kept, asked = PictureTask(InlinePicture(b"kept"), keep=True), PictureTask(InlinePicture(b"asked"))
-    task = asyncio.create_task(pictures.embed_pictures([fetched, asked, kept]))
-    await until(lambda: len(handle.calls) == 2)
-    assert [call.texts for call in handle.calls] == [[asked], [fetched, kept]]
-    handle.calls[0].future.set_result(["of asked"])
-    handle.calls[1].future.set_result(["of fetched", "of kept"])
-    assert await task == ["of fetched", "of asked", "of kept"]
+    task = asyncio.create_task(pictures.embed_pictures([fetched, asked, kept, stored]))
+    await until(lambda: len(handle.calls) == 3)
+    assert [call.texts for call in handle.calls] == [[fetched], [asked], [kept, stored]]
+    for call, results in zip(handle.calls, (["of fetched"], ["of asked"], ["of kept", "of stored"]), strict=True):
+        call.future.set_result(results)
+    assert await task == ["of fetched", "of asked", "of kept", "of stored"]
 
 
 async def test_pictures_at_hand_gather_until_they_fill_a_call() -> None:

@@ -25,7 +25,8 @@ class SeeingColours:
     async def describe(self) -> object:
         return CARD
 
-    async def encode_pixels(self, pictures: list[Pixels]) -> list[Embedding | ItemFailure]:
+    async def encode_pixels(self, pictures: list[Pixels], *, urgent: bool) -> list[Embedding | ItemFailure]:
+        assert not urgent, "nobody waits for frames"
         return [Embedding(each.reshape(-1, 3).mean(axis=0), CARD.fingerprint) for each in pictures]
 
 

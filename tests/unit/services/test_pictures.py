@@ -28,16 +28,18 @@ from tests.fakes.parts import CARD
 
 
 class Brightness:
-    """An encoder whose vector is the mean of the pixels. Notes the sizes of the batches; refuses all when `full`."""
+    """An encoder whose vector is the mean of the pixels. Notes the batches' sizes and urgency; refuses all when `full`."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.urgent: list[bool] = []
         self.full = False
 
     async def describe(self) -> EncoderCard:
         return CARD
 
-    async def encode_pixels(self, pictures: Sequence[Pixels]) -> list[Embedding | ItemFailure]:
+    async def encode_pixels(self, pictures: Sequence[Pixels], *, urgent: bool) -> list[Embedding | ItemFailure]:
+        self.urgent.append(urgent)
         if self.full:
             raise Overloaded("too many requests are waiting; try again shortly")
         self.batches.append(len(pictures))
@@ -72,6 +74,12 @@ async def test_what_came_together_is_encoded_together_in_order(service: PictureS
     levels = [each.embedding.vector[0] for each in found if isinstance(each, EmbeddedPicture)]
     assert levels == [10, 200, 90, 40]
     assert encoder.batches == [4]
+
+
+async def test_what_is_asked_is_urgent_and_what_is_kept_is_not(service: PictureService, encoder: Brightness) -> None:
+    for keep in (False, True):
+        await service.embed_pictures(inline(grey(10), grey(200), keep=keep))
+    assert encoder.urgent == [True, False]
 
 
 async def test_what_is_no_picture_fails_alone_and_is_not_kept(
