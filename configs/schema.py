@@ -58,6 +58,11 @@ class EncoderConfig(Section):
         gt=0,
         description="What would wait longer for a replica, at the pace of its latest batches, is refused.",
     )
+    urgent_wait_s: float = Field(
+        default=0.2,
+        gt=0,
+        description="While people ask, batches of what is stored are cut so that none takes longer, to an eighth at least.",
+    )
     options: dict[str, str] = Field(
         default_factory=dict,
         description="Options of the object store that holds the checkpoint (`endpoint`, `region`, ...).",
@@ -98,7 +103,11 @@ class PictureConfig(Section):
         description="URI prefixes from which pictures may be read: `file:///data/pictures/`, `s3://bucket/prefix/`.",
     )
     fetch_timeout_s: float = Field(default=10.0, gt=0, description="Longest time to fetch one picture by URI.")
-    threads: int = Field(default=2, ge=1, description="Pictures decoded side by side in one replica.")
+    threads: int = Field(
+        default=2,
+        ge=1,
+        description="Pictures decoded side by side in one replica, of those asked with and of those stored.",
+    )
 
     @model_validator(mode="after")
     def _promise_can_be_held(self) -> Self:

@@ -33,7 +33,10 @@ class _File(NamedTuple):
 
 
 class PictureService:
-    """The Preprocessor's work. Decoding runs in threads: PIL releases the interpreter's lock while it decodes."""
+    """The Preprocessor's work. Decoding runs in threads: PIL releases the interpreter's lock while it decodes.
+
+    `threads`: of those for what people ask and wait for, and of those for what is stored.
+    """
 
     def __init__(
         self,
@@ -50,7 +53,7 @@ class PictureService:
         self._store = store
         self._encoding = encoding
         self._max_bytes = max_bytes
-        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="decoder")
+        self._asked, self._stored = (ThreadPoolExecutor(threads, f"{name}-decoder") for name in ("asked", "stored"))
         self._preprocessing: ImagePreprocessing | None = None
 
     async def embed_pictures(self, tasks: Sequence[PictureTask]) -> list[EmbeddedPicture | ItemFailure]:
@@ -89,7 +92,7 @@ class PictureService:
     async def thumbnail(self, uri: str, size_px: int) -> PictureContent:
         """A JPEG whose longer side is at most `size_px` pixels."""
         data = await self._source.fetch(uri)
-        small = await self._in_thread(self._decoder.to_thumbnail, data, size_px)
+        small = await _in_thread(self._asked, self._decoder.to_thumbnail, data, size_px)
         return PictureContent(media_type="image/jpeg", data=small)
 
     async def _sign(self, uri: str) -> str | None:
@@ -99,7 +102,8 @@ class PictureService:
 
     async def _read(self, task: PictureTask) -> _File:
         data = await self._bytes_of(task.picture)
-        pixels = await self._in_thread(self._decoder.to_pixels, data, await self._wanted_preprocessing())
+        threads = self._stored if task.keep else self._asked
+        pixels = await _in_thread(threads, self._decoder.to_pixels, data, await self._wanted_preprocessing())
         return _File(data, sha256_of(data), pixels)
 
     async def _encode(self, sound: Sequence[tuple[PictureTask, _File]]) -> list[Embedding | ItemFailure]:
@@ -133,8 +137,9 @@ class PictureService:
             self._preprocessing = (await self._encoding.describe()).preprocessing
         return self._preprocessing
 
-    async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+async def _in_thread(threads: ThreadPoolExecutor, work: Callable[..., T], *arguments: object) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
 
 
 def _embedded(
