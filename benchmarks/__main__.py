@@ -17,7 +17,7 @@ from benchmarks.reporting import FOLDER, as_markdown
 
 # In process first: what the others are measured against.
 ORDER = (
-    *("ranking", "encoder", "memory", "http_load", "hops", "scaling", "overload", "peers"),
+    *("ranking", "encoder", "memory", "http_load", "hops", "scaling", "overload", "beside_storing", "peers"),
     *("retrieval", "writes", "churn", "reindex"),
 )
 

@@ -31,7 +31,7 @@ from benchmarks.graphs import (
     takes_encoders,
 )
 from benchmarks.http_load import under_load
-from benchmarks.load import http_request
+from benchmarks.load import Load, http_request
 from benchmarks.reporting import machine_facts, milliseconds, quantile, told, write_report
 from benchmarks.wire import Question, text_searches
 from benchmarks.workload import checkpoint, texts
@@ -87,11 +87,15 @@ def measure(url: str, name: str, paths: Iterable[str], seconds: float) -> Iterat
     for hops, question in questions(url, paths):
         for concurrency in CONCURRENCIES:
             load = under_load(url, question, concurrency, seconds)
-            row = {"case": f"{name}: {hops}", "connections": concurrency, **load.figures()}
-            took = [answer["took_ms"] for answer in load.answers if "took_ms" in answer]
-            if took:
-                row |= {f"{part}_ms": quantile([each[part] for each in took], 0.5) for part in ("encode", "retrieve")}
+            row = {"case": f"{name}: {hops}", "connections": concurrency, **load.figures(), **part_medians(load)}
             yield told(row)
+
+
+def part_medians(load: Load) -> dict[str, float]:
+    """What searches say of their own parts; nothing for other answers."""
+    took = [answer["took_ms"] for answer in load.answers if "took_ms" in answer]
+    parts = ("encode", "retrieve") if took else ()
+    return {f"{part}_ms": quantile([each[part] for each in took], 0.5) for part in parts}
 
 
 def in_turns(url: str, name: str, encoder: InProcess, seconds: float) -> Iterator[dict[str, Any]]:
