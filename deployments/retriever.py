@@ -5,7 +5,6 @@ from datetime import timedelta
 
 from configs.schema import SearchConfig, TableConfig
 from deployments.replica import bound_lance_threads
-from serve_app.adapters.lance_table import LanceTable
 from serve_app.core.batching import Batcher
 from serve_app.services.retrieval import RetrievalService
 from serve_app.types import Document, Filter, ItemFailure, SearchPage, StoredDocument, TableInfo, VectorQuery
@@ -16,6 +15,9 @@ MAX_QUERIES_PER_READ = 64
 class Retriever:
     def __init__(self, table: TableConfig, search: SearchConfig) -> None:
         bound_lance_threads()
+        # Here and not above: the builder imports this file, and LanceDB takes two seconds.
+        from serve_app.adapters.lance_table import LanceTable
+
         lance = LanceTable(
             table.uri,
             table.name,

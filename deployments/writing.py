@@ -1,17 +1,23 @@
 """The table as a writer opens it, and the service that writes it: for the Indexer, and for jobs."""
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from configs.schema import FullTextConfig, SearchConfig, TableConfig
 from deployments.declared import declared_fields, text_index
-from serve_app.adapters.lance_table import LanceTable
 from serve_app.core.index_policy import IndexPolicy
 from serve_app.services.indexing import IndexingService
 from serve_app.services.kept_pictures import KeptPictures
 from serve_app.types import VectorType
 
+if TYPE_CHECKING:
+    from serve_app.adapters.lance_table import LanceTable
 
-def open_for_writing(table: TableConfig, full_text: FullTextConfig) -> LanceTable:
+
+def open_for_writing(table: TableConfig, full_text: FullTextConfig) -> "LanceTable":
+    # Here and not above: the builder imports this file, and LanceDB takes two seconds.
+    from serve_app.adapters.lance_table import LanceTable
+
     return LanceTable(
         table.uri,
         table.name,
@@ -28,7 +34,7 @@ def open_for_writing(table: TableConfig, full_text: FullTextConfig) -> LanceTabl
 
 
 def indexing_service(
-    lance: LanceTable, table: TableConfig, search: SearchConfig, pictures: KeptPictures | None = None
+    lance: "LanceTable", table: TableConfig, search: SearchConfig, pictures: KeptPictures | None = None
 ) -> IndexingService:
     return IndexingService(
         lance,
