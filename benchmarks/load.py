@@ -12,7 +12,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,6 +52,19 @@ class Load:
     statuses: Counter[int] = field(default_factory=Counter)
     answers: list[Any] = field(default_factory=list)  # parsed bodies of the sample that was checked
     bodies_seen: int = 0
+
+    @classmethod
+    def joined(cls, loads: Sequence["Load"]) -> "Load":
+        """What several measurements found, as if they were one."""
+        found = cls(sum(each.seconds for each in loads))
+        for each in loads:
+            found.good_answers += each.good_answers
+            found.latencies_s += each.latencies_s
+            found.refusal_latencies_s += each.refusal_latencies_s
+            found.statuses += each.statuses
+            found.answers += each.answers
+            found.bodies_seen += each.bodies_seen
+        return found
 
     @property
     def rate_per_s(self) -> float:

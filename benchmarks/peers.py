@@ -3,13 +3,15 @@
     .venv/bin/python -m benchmarks.peers
     .venv/bin/python -m benchmarks.peers --setup   # only infinity's environment and the checkpoint in the layout it reads
 
-Every server gets the same pictures and texts, one a request, from the same load generator, on all cores of the machine.
+Every server gets the same pictures and texts, one a request, from the same load generator, on all cores of the machine; one after
+the other, or with `--turns` while all of them run: neighbours come and go within seconds, but an idle Ray takes a few percent.
 infinity_emb is started with each of the settings that change its speed on a CPU, and the best one is named: the batch size.
 Its `--dtype` does nothing for CLIP on a CPU (it is read for CUDA alone; vectors of bfloat16 and float32 are the same), and it
 cuts texts to 20 tokens (`max_length` of the model's generation settings), which makes its texts cheaper than they should be.
 """
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -18,9 +20,10 @@ import subprocess
 import sys
 import time
 import urllib.error
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +38,9 @@ from benchmarks.graphs import (
     running,
     takes_encoders,
 )
-from benchmarks.http_load import PICTURES, compared, measure_plain, measure_service
-from benchmarks.reporting import FOLDER, machine_facts, write_report
+from benchmarks.http_load import PICTURES, compared, measure_plain, under_load
+from benchmarks.load import Load
+from benchmarks.reporting import FOLDER, machine_facts, told, write_report
 from benchmarks.wire import Question, encoder_of, get_json, picture_embeddings, product_questions, text_embeddings
 from benchmarks.workload import checkpoint, jpegs, texts
 from serve_app.local_graph import free_port
@@ -120,42 +124,56 @@ def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
     raise TimeoutError(f"infinity_emb did not start; its log is {INFINITY / 'server.log'}")
 
 
-def measure(name: str, url: str, pictures: Question, words: Question, seconds: float) -> list[dict[str, Any]]:
-    """Rows of one server, pictures and texts."""
-    return [
-        *measure_service(url, [replace(pictures, name=f"picture, {name}")], CONCURRENCIES, seconds),
-        *measure_service(url, [replace(words, name=f"text, {name}")], TEXT_CONCURRENCIES, seconds),
-    ]
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One that runs, and what it is asked."""
+
+    name: str
+    url: str
+    pictures: Question
+    words: Question
 
 
-def measure_infinity(architecture: str, dimension: int, seconds: float) -> list[dict[str, Any]]:
-    """Rows of infinity_emb at each batch size."""
-    rows = []
-    for batch_size in INFINITY_BATCHES:
-        with infinity(INFINITY / architecture, batch_size) as url:
-            pictures = picture_embeddings(url, "/embeddings", "clip", jpegs(PICTURES), dimension)
-            words = text_embeddings(url, "/embeddings", "clip", texts(seed=batch_size), dimension)
-            rows += measure(f"infinity_emb, batch {batch_size}", url, pictures, words, seconds)
-    return rows
-
-
-def measure_naive(folder: Path, dimension: int, seconds: float) -> list[dict[str, Any]]:
-    """Rows of the naive graph."""
-    arguments = {"checkpoint": str(folder.resolve()), "num_cpus": cores()}
-    with running("naive", other_file("benchmarks.naive_graph:build", arguments)) as graph:
-        pictures = picture_embeddings(graph.url, "/v1/embeddings", "clip", jpegs(PICTURES), dimension)
-        words = text_embeddings(graph.url, "/v1/embeddings", "clip", texts(seed=3), dimension)
-        return measure("naive Serve graph", graph.url, pictures, words, seconds)
-
-
-def measure_ours(
-    folder: Path, precision: str, ingress: str, encoders: Mapping[str, Any], seconds: float
-) -> tuple[str, list[dict[str, Any]]]:
-    """The precision that this service chose, and its rows."""
+@contextmanager
+def ours(folder: Path, precision: str, ingress: str, encoders: Mapping[str, Any]) -> Iterator[Server]:
+    """This service; its name says which precision it chose."""
     with running("peers", product_file(**encoders), encoder_settings(folder, precision), ingress) as graph:
         chosen: str = encoder_of(graph.url)["precision"]
         pictures, words = product_questions(graph.url, jpegs(PICTURES), texts())
-        return chosen, measure(f"crossmodal {chosen}", graph.url, pictures[0], words[-1], seconds)
+        yield Server(f"crossmodal {chosen}", graph.url, pictures[0], words[-1])
+
+
+@contextmanager
+def naive(folder: Path, dimension: int) -> Iterator[Server]:
+    """The naive graph."""
+    arguments = {"checkpoint": str(folder.resolve()), "num_cpus": cores()}
+    with running("naive", other_file("benchmarks.naive_graph:build", arguments)) as graph:
+        yield asked_as_openai("naive Serve graph", graph.url, "/v1/embeddings", dimension, seed=3)
+
+
+@contextmanager
+def infinity_of(architecture: str, dimension: int, batch_size: int) -> Iterator[Server]:
+    """infinity_emb with this batch size."""
+    with infinity(INFINITY / architecture, batch_size) as url:
+        yield asked_as_openai(f"infinity_emb, batch {batch_size}", url, "/embeddings", dimension, seed=batch_size)
+
+
+def asked_as_openai(name: str, url: str, path: str, dimension: int, seed: int) -> Server:
+    pictures = picture_embeddings(url, path, "clip", jpegs(PICTURES), dimension)
+    return Server(name, url, pictures, text_embeddings(url, path, "clip", texts(seed=seed), dimension))
+
+
+def measure(servers: Sequence[Server], seconds: float, turns: int) -> Iterator[dict[str, Any]]:
+    """Rows of servers that run beside each other, pictures and texts; so many seconds of each, in turns."""
+    for kind, concurrencies in (("picture", CONCURRENCIES), ("text", TEXT_CONCURRENCIES)):
+        for concurrency in concurrencies:
+            loads: dict[str, list[Load]] = {server.name: [] for server in servers}
+            for _, server in itertools.product(range(turns), servers):
+                question = server.pictures if kind == "picture" else server.words
+                loads[server.name].append(under_load(server.url, question, concurrency, seconds / turns))
+            for name, of_turns in loads.items():
+                load = Load.joined(of_turns)
+                yield told({"case": f"{kind}, {name}, {concurrency} connections", **load.figures()})
 
 
 def dimension_of(folder: Path) -> int:
@@ -188,6 +206,12 @@ def main() -> None:
     parser.add_argument("--precision", default="auto", help="of this service; the others run float32")
     parser.add_argument("--ingress", default="plain", choices=INGRESS)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each single measurement")
+    parser.add_argument(
+        "--turns",
+        type=int,
+        default=1,
+        help="measure servers in so many turns while all of them run, so that a noisy machine is as noisy for each",
+    )
     takes_encoders(parser)
     options = parser.parse_args()
     if options.setup or ("infinity" in options.servers and not (INFINITY / options.model / "config.json").exists()):
@@ -198,25 +222,29 @@ def main() -> None:
     folder = checkpoint(options.model)
     dimension = dimension_of(folder)
     rows: list[dict[str, Any]] = []
-    precision, encoders = options.precision, encoders_asked_for(options)
+    encoders = encoders_asked_for(options)
+    starts: list[Callable[[], AbstractContextManager[Server]]] = []
     if "crossmodal" in options.servers:
-        precision, ours = measure_ours(folder, options.precision, options.ingress, encoders, options.seconds)
-        rows += ours
+        starts.append(partial(ours, folder, options.precision, options.ingress, encoders))
     if "naive" in options.servers:
-        rows += measure_naive(folder, dimension, options.seconds)
+        starts.append(partial(naive, folder, dimension))
     if "infinity" in options.servers:
-        rows += measure_infinity(options.model, dimension, options.seconds)
+        starts += [partial(infinity_of, options.model, dimension, size) for size in INFINITY_BATCHES]
+    for together in [[start] for start in starts] if options.turns == 1 else [starts]:
+        with ExitStack() as stack:
+            servers = [stack.enter_context(start()) for start in together]
+            rows += measure(servers, options.seconds, options.turns)
     if "plain" in options.servers:
         rows = compared(rows, measure_plain(folder, "float32", options.seconds))
     run = {
         "model": options.model,
-        "precision of ours": precision,
         "precision of the others": "float32",
         "ingress": options.ingress,
         "threads": cores(),
         "encoders of ours, of each kind": options.encoders,
         "threads of each of them": encoders["threads"],
         "seconds": options.seconds,
+        "turns": options.turns,
         **ratios(rows),
     }
     write_report("peers", rows, run, machine=machine)
