@@ -58,11 +58,6 @@ class EncoderConfig(Section):
         gt=0,
         description="What would wait longer for a replica, at the pace of its latest batches, is refused.",
     )
-    urgent_wait_s: float = Field(
-        default=0.2,
-        gt=0,
-        description="While people ask, batches of what is stored are cut so that none takes longer, to an eighth at least.",
-    )
     options: dict[str, str] = Field(
         default_factory=dict,
         description="Options of the object store that holds the checkpoint (`endpoint`, `region`, ...).",

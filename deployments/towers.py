@@ -32,7 +32,6 @@ def tower_in_service(
         max_batch_size=max_batch_size,
         max_queued_items=encoder.max_queued_items,
         max_wait_s=encoder.max_wait_s,
-        urgent_wait_s=encoder.urgent_wait_s,
         observe=batch_metrics(part),
     )
     return tower.card, service

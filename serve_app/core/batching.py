@@ -17,16 +17,12 @@ from serve_app.errors import InternalError, Overloaded
 
 T = TypeVar("T")
 R = TypeVar("R")
-URGENT_FOR_S = 5.0
-"""Urgent items are expected for so long after one has come."""
 
 
 class Batcher(Generic[T, R]):
     """Runs `run` on up to `max_batch_size` items, at most `max_in_flight` calls at once, in order of arrival.
 
     Urgent items have batches of their own, in turns with those of the others: they wait for what runs, and not for what waits.
-    While they come, batches of the others are cut so that at the pace of the latest ones none takes longer than `urgent_wait_s`,
-    but to no less than an eighth of `max_batch_size`.
     `run` takes a list and returns one of the same length; what it raises is raised for each item of that batch.
     An item whose caller gave up before its batch began is dropped. `cancel_abandoned`: so is a batch under way whose callers
     have all given up; not for work that goes on when its task is cancelled. `max_partial_in_flight`: while so many calls run, a
@@ -42,7 +38,6 @@ class Batcher(Generic[T, R]):
         max_batch_size: int,
         max_queued_items: int,
         max_wait_s: float = float("inf"),
-        urgent_wait_s: float = float("inf"),
         max_in_flight: int = 1,
         max_partial_in_flight: int | None = None,
         cancel_abandoned: bool = False,
@@ -51,8 +46,6 @@ class Batcher(Generic[T, R]):
         self._max_batch_size = max_batch_size
         self._max_queued_items = max_queued_items
         self._max_wait_s = max_wait_s
-        self._urgent_wait_s = urgent_wait_s
-        self._urgent_until = 0.0
         self._max_in_flight = max_in_flight
         self._max_partial_in_flight = max_partial_in_flight or max_in_flight
         self._cancel_abandoned = cancel_abandoned
@@ -80,8 +73,6 @@ class Batcher(Generic[T, R]):
         """
         if not items:
             return []
-        if urgent:
-            self._urgent_until = time.monotonic() + URGENT_FOR_S
         queue = self._urgent if urgent else self._others
         if self._is_full(queue, len(items)):
             raise Overloaded("too many requests are waiting; try again shortly")
@@ -108,7 +99,7 @@ class Batcher(Generic[T, R]):
     def _start(self) -> None:
         while (queue := self._next_queue()) and len(self._running) < self._bound_now(queue):
             self._latest = queue
-            if batch := queue.take(self._most_of(queue)):
+            if batch := queue.take(self._max_batch_size):
                 task = asyncio.get_running_loop().create_task(self._finish(batch))
                 self._running.add(task)
                 task.add_done_callback(self._done)
@@ -118,13 +109,6 @@ class Batcher(Generic[T, R]):
     def _next_queue(self) -> "_Queue[T, R] | None":
         in_turn = (self._urgent, self._others) if self._latest is self._others else (self._others, self._urgent)
         return next((queue for queue in in_turn if queue), None)
-
-    def _most_of(self, queue: "_Queue[T, R]") -> int:
-        most = self._max_batch_size
-        if queue is self._urgent or time.monotonic() > self._urgent_until:
-            return most
-        taking_too_long = self._pace.item_s * most / self._urgent_wait_s
-        return max(1, most // 8, int(most / max(1.0, taking_too_long)))
 
     def _bound_now(self, queue: "_Queue[T, R]") -> int:
         is_full = len(queue) >= self._max_batch_size

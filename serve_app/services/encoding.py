@@ -43,7 +43,6 @@ class EncodingService(Generic[T]):
         max_batch_size: int,
         max_queued_items: int,
         max_wait_s: float = float("inf"),
-        urgent_wait_s: float = float("inf"),
         stage: Callable[[Sequence[T]], Any] | None = None,
         observe: Callable[[int, float], None] | None = None,
         stuck_after_s: float = 120.0,
@@ -66,7 +65,6 @@ class EncodingService(Generic[T]):
             max_batch_size=max_batch_size,
             max_queued_items=max_queued_items,
             max_wait_s=max_wait_s,
-            urgent_wait_s=urgent_wait_s,
             max_in_flight=2 if stage else 1,
         )
 

@@ -63,17 +63,6 @@ async def test_urgent_items_and_the_others_take_turns() -> None:
     assert device.batches == [[0], [10, 11], [1, 2], [12], [3, 4]]
 
 
-async def test_while_urgent_items_come_batches_of_the_others_are_short() -> None:
-    device = Device()
-    batches = Batcher(device.run, max_batch_size=8, max_queued_items=100, urgent_wait_s=1e-9)
-    device.free.set()
-    await batches.submit_all(range(8))
-    await batches.submit_all(range(8))
-    await batches.submit(10, urgent=True)
-    await batches.submit_all(range(3))
-    assert [len(batch) for batch in device.batches] == [8, 8, 1, 1, 1, 1]
-
-
 async def test_no_more_calls_run_at_once_than_allowed() -> None:
     device = Device()
     batches = batcher(device, size=1, in_flight=2)
