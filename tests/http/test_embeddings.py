@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from serve_app.errors import Overloaded
+from serve_app.http.encoder_answers import embeddings_json, embeddings_out
 from serve_app.types import Embedding, ItemFailure, Modality
 from tests.fakes.parts import CARD, OTHER_CARD, FakeTextEncoding, vector_of
 from tests.http.conftest import LIMITS, app_of, client_of, error_of
@@ -99,6 +100,11 @@ async def test_numbers_have_no_more_digits_than_float32_needs(client: httpx.Asyn
     answer = await embed(client, input="red boat")
     written = answer.json(parse_float=str)["data"][0]["embedding"]
     assert written == [str(np.float32(each)) for each in BOAT_WORDS]
+
+
+def test_a_vector_that_is_a_column_of_a_matrix_is_written_too() -> None:
+    column = Embedding(np.array([[0.6, 9.0], [0.8, 9.0]], np.float32)[:, 0], "fingerprint")
+    assert b'"embedding":[0.6,0.8]' in embeddings_json(embeddings_out([column], "fake", "float")).body
 
 
 async def test_base64_holds_the_very_same_numbers_as_little_endian_float32(client: httpx.AsyncClient) -> None:
