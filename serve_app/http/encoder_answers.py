@@ -74,7 +74,7 @@ def embeddings_out(embedded: Sequence[Embedding | ItemFailure], model: str, enco
 
 
 def embeddings_json(embeddings: EmbeddingsOut) -> Response:
-    """As `json_of`, but numbers have as many digits as float32 needs, half of what float64 takes, and take a third of the time."""
+    """As `json_of`, but numbers have the digits that float32 needs, half of what float64 takes, and take a third of the time."""
     return Response(
         orjson.dumps(embeddings.model_dump(), option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
     )
