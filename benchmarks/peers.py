@@ -197,6 +197,20 @@ def ratios(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     }
 
 
+def starts_of(
+    options: argparse.Namespace, folder: Path, dimension: int
+) -> list[Callable[[], AbstractContextManager[Server]]]:
+    """What starts each of the servers that are asked for."""
+    starts: list[Callable[[], AbstractContextManager[Server]]] = []
+    if "crossmodal" in options.servers:
+        starts.append(partial(ours, folder, options.precision, options.ingress, encoders_asked_for(options)))
+    if "naive" in options.servers:
+        starts.append(partial(naive, folder, dimension))
+    if "infinity" in options.servers:
+        starts += [partial(infinity_of, options.model, dimension, size) for size in INFINITY_BATCHES]
+    return starts
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
@@ -222,14 +236,7 @@ def main() -> None:
     folder = checkpoint(options.model)
     dimension = dimension_of(folder)
     rows: list[dict[str, Any]] = []
-    encoders = encoders_asked_for(options)
-    starts: list[Callable[[], AbstractContextManager[Server]]] = []
-    if "crossmodal" in options.servers:
-        starts.append(partial(ours, folder, options.precision, options.ingress, encoders))
-    if "naive" in options.servers:
-        starts.append(partial(naive, folder, dimension))
-    if "infinity" in options.servers:
-        starts += [partial(infinity_of, options.model, dimension, size) for size in INFINITY_BATCHES]
+    encoders, starts = encoders_asked_for(options), starts_of(options, folder, dimension)
     for together in [[start] for start in starts] if options.turns == 1 else [starts]:
         with ExitStack() as stack:
             servers = [stack.enter_context(start()) for start in together]

@@ -378,7 +378,9 @@ class CallConfig(Section):
         description="What would wait longer at the caller, at the pace of the latest calls, is refused.",
     )
     max_short_wait_s: float = Field(
-        default=2.0, gt=0, description="The same for requests of a few texts, which do not wait behind those of many."
+        default=2.0,
+        gt=0,
+        description="The same for requests of up to eight texts, which do not wait behind longer ones.",
     )
     retry_for_s: float = Field(default=45.0, ge=0, description="A call to a replica that died is repeated for so long.")
 
