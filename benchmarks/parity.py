@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -41,6 +41,7 @@ import open_clip
 import torch
 from PIL import Image
 
+from benchmarks.graphs import cores
 from benchmarks.random_checkpoints import write_architecture
 from serve_app.adapters.open_clip import load_image_tower, load_text_tower
 from serve_app.adapters.picture_decoder import PictureDecoder
@@ -312,13 +313,18 @@ def run(architecture: str, device: str, precisions: Sequence[str]) -> list[Row]:
 def run_apart(
     architectures: Sequence[str], device: str, precisions: Sequence[str], processes: int
 ) -> Iterator[list[Row]]:
-    """The same for each architecture in a process of its own, so many at once; what goes wrong there is a row that fails."""
+    """The same for each architecture in a process of its own, so many at once, as they end; an error there is a failing row."""
+    threads = max(1, cores() // processes)
     with ThreadPoolExecutor(processes) as pool:
-        yield from pool.map(lambda architecture: _run_alone(architecture, device, precisions), architectures)
+        under_way = [pool.submit(_run_alone, each, device, precisions, threads) for each in architectures]
+        for done in as_completed(under_way):
+            yield done.result()
 
 
-def _run_alone(architecture: str, device: str, precisions: Sequence[str]) -> list[Row]:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+def _run_alone(architecture: str, device: str, precisions: Sequence[str], threads: int) -> list[Row]:
+    spawned = multiprocessing.get_context("spawn")
+    # All of them with a thread for every core would mostly wait for each other.
+    with ProcessPoolExecutor(1, spawned, torch.set_num_threads, (threads,)) as pool:
         future = pool.submit(run, architecture, device, precisions)
         error = future.exception()
     if error is None:
