@@ -68,9 +68,10 @@ class NoopRetriever:
 class NoopGateway:
     def __init__(self, encoder: DeploymentHandle[Any], retriever: DeploymentHandle[Any]) -> None:
         collect_garbage_seldom()
-        calls = load_config().calls
-        self._encoder, self._retriever = Target(encoder, calls), Target(retriever, calls)
-        self._texts = self._encoder.coalesced("encode_texts")
+        config = load_config()
+        calls = config.calls
+        self._encoder, self._retriever = Target(encoder, calls, "describe"), Target(retriever, calls, "table_info")
+        self._texts = self._encoder.coalesced_in_turn("encode_texts", config.encoder.max_batch_texts)
         self._queries = self._retriever.coalesced("search")
 
     def __serve_build_asgi_app__(self) -> Starlette:

@@ -357,7 +357,10 @@ class CallConfig(Section):
 
     max_batch_size: int = Field(default=64, ge=1, description="Most items that travel as one call.")
     max_in_flight: int = Field(
-        default=2, ge=1, description="Calls under way per caller and target while neighbours gather."
+        default=2,
+        ge=1,
+        description="Calls under way per caller and replica called, while neighbours gather; at the TextEncoder only full ones "
+        "wait for another.",
     )
     max_pictures_per_call: int = Field(
         default=8, ge=1, description="Most pictures, files or pixels, that travel as one call."

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from ray.exceptions import RayActorError, RayError, RayTaskError
@@ -16,6 +17,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from configs.schema import CallConfig
+from deployments.replica_count import ReplicaCount
 from serve_app.core.batching import Batcher
 from serve_app.core.together import together
 from serve_app.errors import CrossmodalError, InternalError, Overloaded, Unavailable
@@ -68,11 +70,12 @@ LARGE = frozenset(
 
 
 class Target:
-    """One deployment, by its handle."""
+    """One deployment, by its handle. `counted_by`: the method that tells how many replicas there are, see ReplicaCount."""
 
-    def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig, counted_by: str | None = None) -> None:
         self._handle = handle
         self._calls = calls
+        self._replicas = ReplicaCount(handle, counted_by) if counted_by else lambda: 1
 
     async def call(self, method: str, *arguments: Any, large: bool = False, **keywords: Any) -> Any:
         """The method's result. `large`: it travels as those in LARGE do.
@@ -101,15 +104,35 @@ class Target:
         calls = self._calls
         return self._batcher(method, keywords, calls.max_batch_size, calls.max_in_flight, max_wait_s=max_wait_s)
 
+    def coalesced_in_turn(
+        self, method: str, max_items: int, *, max_wait_s: float | None = None, **keywords: Any
+    ) -> Batcher[Any, Any]:
+        """The same where a replica works on one call after the other, and on at most so many items at a time.
+
+        A call that waits for another one there is worth it only if it is full; what comes meanwhile would miss it.
+        """
+        calls = self._calls
+        return self._batcher(
+            method,
+            keywords,
+            min(calls.max_batch_size, max_items),
+            calls.max_in_flight,
+            max_partial_in_flight=1,
+            max_wait_s=max_wait_s,
+        )
+
     def coalesced_files(self, method: str, *, at_hand: bool = False, **keywords: Any) -> Batcher[Any, Any]:
         """The same for items of megabytes each: fewer in a call, more calls side by side.
 
         `at_hand`: nothing has to be fetched or stored for them, so that waiting for a full call never is waiting for a slow host.
         """
         calls = self._calls
-        partial = calls.max_partial_picture_calls if at_hand else None
         return self._batcher(
-            method, keywords, calls.max_pictures_per_call, calls.max_picture_calls, max_partial_in_flight=partial
+            method,
+            keywords,
+            calls.max_pictures_per_call,
+            calls.max_picture_calls,
+            max_partial_in_flight=calls.max_partial_picture_calls if at_hand else None,
         )
 
     def _batcher(
@@ -133,6 +156,7 @@ class Target:
             max_wait_s=max_wait_s or self._calls.max_wait_s,
             max_in_flight=max_in_flight,
             max_partial_in_flight=max_partial_in_flight,
+            servers=self._replicas,
             cancel_abandoned=True,
         )
 
@@ -173,12 +197,16 @@ def translate(error: Exception, deployment: str) -> CrossmodalError:
 
 
 class RemoteTextEncoder:
-    """ports.TextEncoding by the TextEncoder. Who asks with a few texts never waits behind the many of others."""
+    """ports.TextEncoding by the TextEncoder. Who asks with a few texts never waits behind the many of others.
 
-    def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig) -> None:
-        self._target = Target(handle, calls)
-        self._few: Texts = self._target.coalesced("encode_texts", max_wait_s=calls.max_short_wait_s, urgent=True)
-        self._many: Texts = self._target.coalesced("encode_texts")
+    `max_batch_texts`: so many the encoder takes at a time; a call brings no more, where that is known.
+    """
+
+    def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig, max_batch_texts: int | None = None) -> None:
+        self._target = Target(handle, calls, counted_by="describe")
+        in_turn = partial(self._target.coalesced_in_turn, "encode_texts", max_batch_texts or calls.max_batch_size)
+        self._few: Texts = in_turn(max_wait_s=calls.max_short_wait_s, urgent=True)
+        self._many: Texts = in_turn()
 
     async def encode_texts(self, texts: Sequence[str]) -> list[Embedding | ItemFailure]:
         return await (self._few if len(texts) <= FEW_TEXTS else self._many).submit_all(texts)
@@ -255,7 +283,7 @@ class RemoteRetriever:
     """ports.Retrieval by the Retriever."""
 
     def __init__(self, handle: DeploymentHandle[Any], calls: CallConfig) -> None:
-        self._target = Target(handle, calls)
+        self._target = Target(handle, calls, counted_by="check_health")
         self._queries: Batcher[VectorQuery, SearchPage | ItemFailure] = self._target.coalesced("search")
         self._with_vectors: Batcher[VectorQuery, SearchPage | ItemFailure] = self._target.coalesced(
             "search", large=True

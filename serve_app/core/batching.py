@@ -27,6 +27,8 @@ class Batcher(Generic[T, R]):
     An item whose caller gave up before its batch began is dropped. `cancel_abandoned`: so is a batch under way whose callers
     have all given up; not for work that goes on when its task is cancelled. `max_partial_in_flight`: while so many calls run, a
     batch that is not full waits until it is, or until one of them ends; what is to run is then cut into few large batches.
+    `servers`: how many there are to run on at present; both bounds of calls are of each of them, and it is their batches that
+    have to be full.
     Items are refused when more than `max_queued_items` of their kind would wait, or when, at the pace of the latest batches, they
     would wait longer than `max_wait_s`. Belongs to one event loop.
     """
@@ -40,6 +42,7 @@ class Batcher(Generic[T, R]):
         max_wait_s: float = float("inf"),
         max_in_flight: int = 1,
         max_partial_in_flight: int | None = None,
+        servers: Callable[[], int] = lambda: 1,
         cancel_abandoned: bool = False,
     ) -> None:
         self._run = run
@@ -47,7 +50,8 @@ class Batcher(Generic[T, R]):
         self._max_queued_items = max_queued_items
         self._max_wait_s = max_wait_s
         self._max_in_flight = max_in_flight
-        self._max_partial_in_flight = max_partial_in_flight or max_in_flight
+        self._max_partial_in_flight = min(max_partial_in_flight or max_in_flight, max_in_flight)
+        self._servers = servers
         self._cancel_abandoned = cancel_abandoned
         self._urgent, self._others = _Queue[T, R](), _Queue[T, R]()
         self._latest = self._others  # where the latest batch came from
@@ -111,8 +115,10 @@ class Batcher(Generic[T, R]):
         return next((queue for queue in in_turn if queue), None)
 
     def _bound_now(self, queue: "_Queue[T, R]") -> int:
-        is_full = len(queue) >= self._max_batch_size
-        return self._max_in_flight if is_full else min(self._max_partial_in_flight, self._max_in_flight)
+        servers = self._servers()
+        # Shared out among the servers, one of the shares would be full.
+        is_full = len(queue) > servers * (self._max_batch_size - 1)
+        return servers * (self._max_in_flight if is_full else self._max_partial_in_flight)
 
     async def _finish(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         began = time.monotonic()

@@ -89,6 +89,33 @@ async def test_a_batch_that_is_not_full_waits_for_company_while_enough_calls_run
     assert device.batches[2:] == [[5]], "what waited goes when a call has ended, full or not"
 
 
+async def test_both_bounds_are_of_each_server() -> None:
+    device, servers = Device(), 1
+    batches = Batcher(
+        device.run,
+        max_batch_size=2,
+        max_queued_items=100,
+        max_in_flight=2,
+        max_partial_in_flight=1,
+        servers=lambda: servers,
+    )
+    tasks = [asyncio.create_task(batches.submit(item)) for item in range(6)]
+    await until(lambda: device.running == 2)
+    await asyncio.sleep(0.01)
+    assert device.batches == [[0, 1], [2, 3]]
+    servers = 2
+    tasks.append(asyncio.create_task(batches.submit(6)))
+    await until(lambda: device.running == 3)
+    tasks.append(asyncio.create_task(batches.submit(7)))
+    await asyncio.sleep(0.01)
+    assert device.running == 3, "one each for two servers: neither batch would be full"
+    tasks.append(asyncio.create_task(batches.submit(8)))
+    await until(lambda: device.running == 4)
+    assert device.batches == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    device.free.set()
+    assert await asyncio.gather(*tasks) == [2 * item for item in range(9)]
+
+
 async def test_a_cancelled_item_costs_nothing() -> None:
     device = Device()
     batches = batcher(device)

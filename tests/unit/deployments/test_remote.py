@@ -7,10 +7,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from ray.exceptions import RayActorError
+from ray.serve._private.common import DeploymentID
+from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from configs.schema import CallConfig
 from deployments.remote import RemotePreprocessor, RemoteTextEncoder
+from deployments.replica_count import ReplicaCount
 from serve_app.errors import Overloaded, Unavailable
 from serve_app.types import Embedding, InlinePicture, PictureTask, PictureUri
 from tests.fakes.parts import until
@@ -37,6 +40,20 @@ class Response:
         self.future.set_result([Embedding(VECTOR, text) for text in self.texts])
 
 
+class Broadcast:
+    """What all replicas answer."""
+
+    def __init__(self, answers: list[Any]) -> None:
+        self._answers = answers
+
+    async def results_async(self, *, timeout_s: float, return_exceptions: bool) -> list[Any]:
+        assert timeout_s > 0
+        assert return_exceptions
+        if not self._answers:
+            raise DeploymentUnavailableError(DeploymentID("TextEncoder", "crossmodal"))
+        return self._answers
+
+
 class Handle:
     """What of a DeploymentHandle is used."""
 
@@ -45,6 +62,8 @@ class Handle:
     def __init__(self, method: str = "encode_texts") -> None:
         self.method = method
         self.calls: list[Response] = []
+        self.replicas: list[Any] = ["a card"]  # what each answers when they are counted
+        self.counted = 0
 
     def options(self, method_name: str | None = None, _by_reference: bool = False) -> "Handle":
         assert method_name == self.method if method_name else _by_reference
@@ -53,6 +72,11 @@ class Handle:
     def remote(self, texts: list[Any], *, urgent: bool = False) -> Response:
         self.calls.append(Response(texts, urgent))
         return self.calls[-1]
+
+    def broadcast(self, method: str) -> Broadcast:
+        assert method == "describe"
+        self.counted += 1
+        return Broadcast(self.replicas)
 
 
 def encoder(handle: Handle, **calls: Any) -> RemoteTextEncoder:
@@ -72,6 +96,55 @@ async def test_what_gathers_while_calls_are_under_way_travels_as_one() -> None:
     handle.calls[1].answer()
     results = [cast(Embedding, result).fingerprint for (result,) in await asyncio.gather(*tasks)]
     assert results == ["first", "0", "1", "2", "3", "4"]
+
+
+async def test_a_call_waits_at_the_text_encoder_only_if_it_is_full() -> None:
+    handle = Handle()
+    texts = RemoteTextEncoder(cast(DeploymentHandle[Any], handle), CallConfig(max_in_flight=2), max_batch_texts=3)
+    tasks = [asyncio.create_task(texts.encode_texts(["first"]))]
+    await until(lambda: handle.calls)
+    tasks += [asyncio.create_task(texts.encode_texts([each])) for each in "ab"]
+    await asyncio.sleep(0.01)
+    assert len(handle.calls) == 1, "what comes meanwhile would miss it"
+    tasks += [asyncio.create_task(texts.encode_texts([each])) for each in "cd"]
+    await until(lambda: len(handle.calls) == 2)
+    assert handle.calls[1].texts == ["a", "b", "c"]
+    for task in tasks:
+        task.cancel()
+
+
+async def test_every_replica_of_the_text_encoder_gets_calls() -> None:
+    handle = Handle()
+    handle.replicas = ["a card", RayActorError(), "a card"]
+    texts = encoder(handle)
+    tasks = [asyncio.create_task(texts.encode_texts(["first"]))]
+    await until(lambda: handle.calls and handle.counted)
+    tasks += [asyncio.create_task(texts.encode_texts([each])) for each in "ab"]
+    await until(lambda: len(handle.calls) == 2)
+    tasks.append(asyncio.create_task(texts.encode_texts(["c"])))
+    await asyncio.sleep(0.01)
+    assert [call.texts for call in handle.calls] == [["first"], ["a", "b"]], "one of three is dead"
+    for task in tasks:
+        task.cancel()
+
+
+async def test_replicas_are_counted_every_few_seconds_and_none_at_the_moment_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handle = Handle()
+    handle.replicas = ["a card"] * 3
+    seldom = ReplicaCount(cast(DeploymentHandle[Any], handle), "describe")
+    assert seldom() == 1, "not known yet"
+    await until(lambda: seldom() == 3)
+    assert handle.counted == 1
+    monkeypatch.setattr("deployments.replica_count.ASK_EVERY_S", 0.001)
+    count = ReplicaCount(cast(DeploymentHandle[Any], handle), "describe")
+    await until(lambda: count() == 3)
+    handle.replicas = []
+    asked = handle.counted
+    await until(lambda: count() == 3 and handle.counted > asked + 1)
+    handle.replicas = [RayActorError()]
+    await until(lambda: count() == 1)
 
 
 async def test_a_few_texts_do_not_wait_behind_many() -> None:
