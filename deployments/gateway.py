@@ -40,10 +40,8 @@ class Gateway:
         self._indexing = RemoteIndexer(indexer, config.calls)
         hits = Counter("crossmodal_query_cache_hits", "Texts whose vector was known or under way.")
         misses = Counter("crossmodal_query_cache_misses", "Texts that were sent to the TextEncoder.")
-        texts, cached = (
-            RemoteTextEncoder(text_encoder, config.calls, config.encoder.max_batch_texts),
-            config.search.cached_queries,
-        )
+        texts = RemoteTextEncoder(text_encoder, config.calls, config.encoder.max_batch_texts)
+        cached = config.search.cached_queries
         home = EncoderSet(
             texts,
             # What people ask repeats; what they store does not, and would only push the queries out.

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
@@ -17,8 +17,8 @@ ASK_EVERY_S = 5.0
 class ReplicaCount:
     """The replicas that a handle reaches, as of at most a few seconds before the latest call of this; 1 until it is known.
 
-    `method`: one of the deployment that takes nothing and costs nothing. Serve tells nobody but its controller how many replicas
-    there are, so each of them is asked. Belongs to one event loop.
+    `method`: one of the deployment that takes no argument and costs little. Serve tells nobody but its controller how many
+    replicas there are, so each of them is asked; one that answers with an error is there, too. Belongs to one event loop.
     """
 
     def __init__(self, handle: DeploymentHandle[Any], method: str) -> None:
@@ -46,4 +46,4 @@ class ReplicaCount:
             # None is there at the moment, or one of them hangs: what was known stands until the next question.
             log.info("the replicas of %s cannot be counted: %r", self._handle.deployment_name, error)
         else:
-            self._known = max(1, sum(not isinstance(answer, BaseException) for answer in answers))
+            self._known = max(1, sum(not isinstance(answer, RayActorError) for answer in answers))
