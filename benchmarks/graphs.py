@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,30 @@ def takes_encoders(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, default=None, help="of each of these replicas; by default they have all cores among them"
     )
+
+
+@contextmanager
+def encoders_apart(graph: LocalGraph, count: int) -> Iterator[None]:
+    """The encoders have so many cores to themselves; this process and all else of the graph share the others meanwhile.
+
+    As where each replica has cores of its own. Raises ValueError when no core would be left for the others.
+    """
+    mine = os.sched_getaffinity(0)
+    if not 0 < count < len(mine):
+        raise ValueError(
+            f"encoders on {count} cores and all else on others need more than the {len(mine)} that are here"
+        )
+    theirs = set(sorted(mine)[:count])
+    for process in graph.processes():
+        with suppress(FileNotFoundError):  # It ended while we looked.
+            for thread in Path(f"/proc/{process.pid}/task").iterdir():
+                with suppress(ProcessLookupError):
+                    os.sched_setaffinity(int(thread.name), theirs if process.name.endswith(ENCODERS) else mine - theirs)
+    os.sched_setaffinity(0, mine - theirs)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, mine)
 
 
 def other_file(import_path: str, arguments: Mapping[str, Any] | None = None) -> ServeFile:

@@ -7,17 +7,27 @@ capacity is measured again, and so on in turns: a shared machine is as fast as i
 the capacity just before it, and compared with the mean of those before and after it (`vs_capacity`). `mean_batch` and `batch_ms`
 tell of what went through the encoders meanwhile; `p95_in_batches` divides by the time of a batch at capacity;
 `refused_at_once_ms` is the p95 of the refusals' own latency. The bounds of the queues are the product's; `--queue` sets another
-`calls.max_queued_items`, of what waits at the Gateway for one deployment, and `--wait` how long. Refusing costs, too: with
-`--encoders 1 --threads 1` on two cores it does not cost the encoder's core, as where each replica has cores of its own.
+`calls.max_queued_items`, of what waits at the Gateway for one deployment, and `--wait` how long. Making the load and refusing
+cost, too, and interrupt the encoders where all share the cores: with `--apart` the encoders have theirs to themselves, as where
+each replica has its own (on two cores: `--encoders 1 --threads 1 --apart`).
 """
 
 import argparse
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
-from benchmarks.graphs import INGRESS, encoder_settings, encoders_asked_for, product_file, running, takes_encoders
+from benchmarks.graphs import (
+    INGRESS,
+    encoder_settings,
+    encoders_apart,
+    encoders_asked_for,
+    product_file,
+    running,
+    takes_encoders,
+)
 from benchmarks.http_load import PICTURES, under_load
 from benchmarks.load import open_loop
 from benchmarks.metrics import REPORTED_WITHIN_S, REPORTING, exported
@@ -110,6 +120,7 @@ def main() -> None:
     )
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="of the capacity that are offered")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each single measurement")
+    parser.add_argument("--apart", action="store_true", help="the encoders have their cores to themselves")
     takes_encoders(parser)
     options = parser.parse_args()
     machine = machine_facts()
@@ -119,7 +130,10 @@ def main() -> None:
     if options.wait is not None:
         settings |= dict.fromkeys(WAITS, str(options.wait))
     encoders = encoders_asked_for(options)
-    with running("overload", product_file(**encoders), settings, options.ingress) as graph:
+    with (
+        running("overload", product_file(**encoders), settings, options.ingress) as graph,
+        encoders_apart(graph, options.encoders * encoders["threads"]) if options.apart else nullcontext(),
+    ):
         pictures, words = product_questions(graph.url, jpegs(PICTURES), texts())
         asked = {"picture": pictures[0], "text": words[-1]}
         precision = encoder_of(graph.url)["precision"]
@@ -132,6 +146,7 @@ def main() -> None:
         "wait_s": options.wait or "as the product's",
         "encoders of each kind": options.encoders,
         "threads of an encoder": encoders["threads"],
+        "cores of encoders": "theirs alone" if options.apart else "shared",
         "seconds": options.seconds,
     }
     write_report("overload", rows, run, machine=machine)

@@ -1,7 +1,11 @@
 """The benchmarks themselves, on the demo's model and for an instant: that they run, never how fast."""
 
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +13,11 @@ import pytest
 from benchmarks import gpu
 from benchmarks.__main__ import ORDER, commands
 from benchmarks.encoder import agreement, rate
-from benchmarks.graphs import ENCODERS, product_file
+from benchmarks.graphs import ENCODERS, encoders_apart, product_file
 from benchmarks.hops import IN_PROCESS, LATE_SEARCH, LONE_SEARCH, SEARCH, verdicts
 from benchmarks.http_load import compared
 from benchmarks.peers import ratios
+from serve_app.local_graph import processes
 
 ROOT = Path(__file__).parents[3]
 
@@ -89,3 +94,22 @@ def test_the_measured_graph_is_the_product_with_fixed_replicas_and_threads():
     assert deployments["ImageEncoder"]["num_replicas"] == 2
     assert deployments["Gateway"]["num_replicas"] == 1
     assert {deployments[name]["ray_actor_options"]["num_cpus"] for name in ENCODERS} == {1}
+
+
+def test_encoders_have_cores_to_themselves_for_a_while():
+    cores = os.sched_getaffinity(0)
+    names = ["ray::ServeReplica:crossmodal:TextEncoder", "ray::ServeReplica:crossmodal:Gateway"]
+    parts = [subprocess.Popen([name], executable=shutil.which("cat"), stdin=subprocess.PIPE) for name in names]
+    try:
+        pids = [part.pid for part in parts]
+        graph = SimpleNamespace(processes=lambda: [each for each in processes() if each.pid in pids])
+        with encoders_apart(graph, 1):
+            encoder, gateway = (os.sched_getaffinity(pid) for pid in pids)
+            assert len(encoder) == 1
+            assert gateway == os.sched_getaffinity(0) == cores - encoder
+        assert os.sched_getaffinity(0) == cores
+        with pytest.raises(ValueError, match="more than"), encoders_apart(graph, len(cores)):
+            pass
+    finally:
+        for part in parts:
+            part.communicate()
