@@ -47,10 +47,10 @@ class EncoderConfig(Section):
     )
     max_batch_texts: int = Field(default=32, ge=1, description="Most texts that go through the text tower at once.")
     max_batch_pictures: int = Field(
-        default=16,
+        default=8,
         ge=1,
-        description="Most pictures that go through the image tower at once. A GPU wants more; two cores gain nothing beyond 16, "
-        "and while one half of 32 is encoded, the other is read.",
+        description="Most pictures that go through the image tower at once. A GPU wants more; a CPU gains next to nothing beyond "
+        "8, and who asks with a picture waits for the batch that runs.",
     )
     max_queued_items: int = Field(default=1024, ge=1, description="Items that may wait in a replica; more are refused.")
     max_wait_s: float = Field(
