@@ -19,6 +19,7 @@ from configs.schema import AppConfig, CallConfig
 from deployments.image_encoder import ImageEncoder
 from deployments.preprocessor import Preprocessor
 from deployments.remote import RemoteImageEncoder, RemotePreprocessor, RemoteTextEncoder, Target, translate
+from deployments.replica import log_with_serve
 from deployments.text_encoder import TextEncoder
 from serve_app.errors import CrossmodalError, FingerprintMismatch
 from serve_app.services.encoders import EncoderSet
@@ -49,6 +50,7 @@ class Encoders:
         preprocessor: DeploymentHandle[Any],  # noqa: ARG002 - bound here, so that it is deployed
         calls: CallConfig,
     ) -> None:
+        log_with_serve()
         self._texts = RemoteTextEncoder(text_encoder, calls)
         self._images = RemoteImageEncoder(image_encoder, calls)
 

@@ -10,7 +10,7 @@ from configs.schema import AppConfig
 from deployments.declared import declared_fields
 from deployments.encoders import EncodersBeside
 from deployments.remote import RemoteIndexer, RemotePreprocessor, RemoteRetriever, RemoteTextEncoder
-from deployments.replica import collect_garbage_seldom
+from deployments.replica import collect_garbage_seldom, log_with_serve
 from serve_app.adapters.job_records import JobRecords
 from serve_app.http.app import create_app
 from serve_app.http.limits import HttpLimits
@@ -34,6 +34,7 @@ class Gateway:
         retriever: DeploymentHandle[Any],
         indexer: DeploymentHandle[Any],
     ) -> None:
+        log_with_serve()
         collect_garbage_seldom()
         self._config = config
         self._retrieval = RemoteRetriever(retriever, config.calls)

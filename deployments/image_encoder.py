@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from configs.schema import EncoderConfig
-from deployments.replica import collect_garbage_seldom
+from deployments.replica import collect_garbage_seldom, log_with_serve
 from deployments.towers import tower_in_service
 from serve_app.types import Embedding, EncoderCard, ItemFailure, Pixels
 
 
 class ImageEncoder:
     def __init__(self, encoder: EncoderConfig) -> None:
+        log_with_serve()
         collect_garbage_seldom()
         # Here and not above: the builder and the other deployments import this file, and must stay without torch.
         from serve_app.adapters.open_clip import load_image_tower

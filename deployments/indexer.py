@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from configs.schema import FullTextConfig, SearchConfig, StorageConfig, TableConfig
-from deployments.replica import bound_lance_threads
+from deployments.replica import bound_lance_threads, log_with_serve
 from deployments.writing import indexing_service, open_for_writing
 from serve_app.adapters.object_store import ObstoreObjectStore
 from serve_app.services.keeping import KeepingService
@@ -29,6 +29,7 @@ class Indexer:
     def __init__(
         self, table: TableConfig, search: SearchConfig, full_text: FullTextConfig, storage: StorageConfig
     ) -> None:
+        log_with_serve()
         bound_lance_threads()
         lance = open_for_writing(table, full_text)
         pictures = KeptPictures(lance, ObstoreObjectStore(storage.uri, storage.options))

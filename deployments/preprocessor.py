@@ -8,6 +8,7 @@ from ray.serve.handle import DeploymentHandle
 from configs.schema import CallConfig, PictureConfig, StorageConfig, VideoConfig
 from deployments.media import file_source, picture_decoder, video_reader
 from deployments.remote import RemoteImageEncoder
+from deployments.replica import log_with_serve
 from serve_app.adapters.object_store import ObstoreObjectStore
 from serve_app.services.frames import FrameService
 from serve_app.services.pictures import PictureService
@@ -31,6 +32,7 @@ class Preprocessor:
         calls: CallConfig,
         image_encoder: DeploymentHandle[Any],
     ) -> None:
+        log_with_serve()
         store = ObstoreObjectStore(storage.uri, storage.options, signed_url_s=storage.signed_url_s)
         decoder = picture_decoder(pictures)
         source = file_source(pictures, videos, store, (store.root,))

@@ -1,6 +1,7 @@
 """What Ray gives a replica, and what a replica tells of itself. Knows no model, no table and no request."""
 
 import gc
+import logging
 import os
 from collections.abc import Callable
 
@@ -12,6 +13,30 @@ BATCH_MS: list[float] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000
 # Of gc.set_threshold: so many more containers than at the last look at the youngest (Python's own: 700), and so many looks at a
 # generation before the next older one is looked through, too.
 GC_THRESHOLDS = (50_000, 10, 20)
+
+# The roots of all loggers of this repository.
+LOGGERS = ("serve_app", "deployments", "crossmodal")
+
+
+class ServeLog(logging.Handler):
+    """Hands records to Serve's logger of this replica, as far as its level lets them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        serve = logging.getLogger("ray.serve")
+        if serve.isEnabledFor(record.levelno):
+            serve.handle(record)
+
+
+def log_with_serve() -> None:
+    """What our code logs goes where Serve's own lines go, in the encoding and from the level on that `logging_config` says.
+
+    Without it, Python shows warnings alone, and they do not say which replica they are of.
+    """
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        if not any(isinstance(handler, ServeLog) for handler in logger.handlers):
+            logger.addHandler(ServeLog())
+            logger.setLevel(logging.DEBUG)  # Serve's logger has the last word.
 
 
 def whole_cpus() -> int:

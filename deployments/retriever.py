@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from configs.schema import SearchConfig, TableConfig
-from deployments.replica import bound_lance_threads
+from deployments.replica import bound_lance_threads, log_with_serve
 from serve_app.core.batching import Batcher
 from serve_app.services.retrieval import RetrievalService
 from serve_app.types import Document, Filter, ItemFailure, SearchPage, StoredDocument, TableInfo, VectorQuery
@@ -14,6 +14,7 @@ MAX_QUERIES_PER_READ = 64
 
 class Retriever:
     def __init__(self, table: TableConfig, search: SearchConfig) -> None:
+        log_with_serve()
         bound_lance_threads()
         # Here and not above: the builder imports this file, and LanceDB takes two seconds.
         from serve_app.adapters.lance_table import LanceTable

@@ -1,5 +1,6 @@
 """A tower in a replica: loaded, warmed up and fed in batches, all by the one thread that computes. Knows no request."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,8 @@ from deployments.checkpoints import tower_arguments
 from deployments.replica import batch_metrics, whole_cpus
 from serve_app.services.encoding import EncodingService, encoder_thread
 from serve_app.types import EncoderCard
+
+log = logging.getLogger(__name__)
 
 
 def tower_in_service(
@@ -34,4 +37,14 @@ def tower_in_service(
         max_wait_s=encoder.max_wait_s,
         observe=batch_metrics(part),
     )
-    return tower.card, service
+    card: EncoderCard = tower.card
+    log.info(
+        "%s: %s in %s on %s, threads: %d, batches of up to %d",
+        part,
+        card.model,
+        card.precision,
+        card.device,
+        threads,
+        max_batch_size,
+    )
+    return card, service

@@ -1,19 +1,32 @@
-"""One bad item of a batch fails alone, and the parts that met it go on as before; over a real graph with the demo model."""
+"""One bad item of a batch fails alone, and the parts that met it go on as before; over a real graph with the demo model.
+
+It is asked through HAProxy, the way in that takes most.
+"""
 
 import base64
 import itertools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path
 
 import httpx
+import pytest
 from PIL import Image
 
 from serve_app.demo.corpus import demo_pictures
+from serve_app.local_graph import INGRESS, LocalGraph
+from tests.cluster.conftest import ready, start_graph, until
 
 PICTURES = [picture.encoded() for picture in demo_pictures(count=31)]
 WORDS = ("red", "two", "boats", "night", "tree", "near", "house", "snow", "blue", "cat")
+
+
+@pytest.fixture(scope="module")
+def graph(folder: Path) -> Iterator[LocalGraph]:
+    with start_graph(folder, **INGRESS["haproxy"]) as running:
+        yield ready(running)
 
 
 def elongated() -> bytes:
@@ -30,6 +43,16 @@ def embed(http: httpx.Client, items: list[dict[str, object]]) -> list[dict[str, 
     answer = http.post("/v1/embeddings", json={"input": items, "on_error": "report"})
     data: list[dict[str, object]] = answer.raise_for_status().json()["data"]
     return data
+
+
+def test_what_replicas_say_is_on_the_console_at_once(graph: LocalGraph) -> None:
+    """A line of ours below a warning, of a replica that is named."""
+
+    def told(part: str, deployment: str) -> bool:
+        lines = graph.log_tail(1000).splitlines()
+        return any(deployment in line and "INFO" in line and f"{part}: " in line for line in lines)
+
+    until(lambda: told("text_encoder", "TextEncoder") and told("image_encoder", "ImageEncoder"), 10)
 
 
 def test_a_broken_picture_among_thirty_two_is_one_error_and_a_thousand_requests_later_all_is_well(

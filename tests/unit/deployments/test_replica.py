@@ -1,11 +1,12 @@
 """What a replica sets for its process."""
 
 import gc
+import logging
 from collections.abc import Iterator
 
 import pytest
 
-from deployments.replica import collect_garbage_seldom
+from deployments.replica import LOGGERS, ServeLog, collect_garbage_seldom, log_with_serve
 
 
 @pytest.fixture
@@ -43,3 +44,39 @@ def test_cyclic_garbage_is_collected_all_the_same(collections: list[int]) -> Non
         cycle: list[object] = []
         cycle.append(cycle)
     assert collections
+
+
+@pytest.fixture
+def serve_lines() -> Iterator[list[str]]:
+    """What Serve's logger writes, at INFO."""
+    lines: list[str] = []
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(f"{record.levelname} {record.getMessage()}")
+
+    serve, handler = logging.getLogger("ray.serve"), Lines()
+    before = serve.level
+    serve.addHandler(handler)
+    serve.setLevel(logging.INFO)
+    yield lines
+    serve.removeHandler(handler)
+    serve.setLevel(before)
+    for logger in map(logging.getLogger, LOGGERS):
+        logger.handlers = [each for each in logger.handlers if not isinstance(each, ServeLog)]
+        logger.setLevel(logging.NOTSET)
+
+
+def test_our_lines_are_written_by_serve_from_its_level_on_and_once(serve_lines: list[str]) -> None:
+    log_with_serve()
+    log_with_serve()
+    for name in ("serve_app.services.some", "deployments.some", "crossmodal.http"):
+        log = logging.getLogger(name)
+        log.debug("a detail of %s", name)
+        log.info("from %s", name)
+        log.error("trouble in %s", name)
+    assert serve_lines == [
+        *("INFO from serve_app.services.some", "ERROR trouble in serve_app.services.some"),
+        *("INFO from deployments.some", "ERROR trouble in deployments.some"),
+        *("INFO from crossmodal.http", "ERROR trouble in crossmodal.http"),
+    ]
