@@ -1,6 +1,6 @@
 # make demo   the whole system on this machine: sets itself up, indexes a picture-book, searches it, serves until Ctrl-C
 #             ONCE=1 ends after the searches; PORT=8001 serves there
-# make serve  the service alone, as serve_config.yaml says; INGRESS=haproxy answers more, on every address of the machine
+# make serve  the service alone, as serve_config.yaml says; PORT=8001 serves there, INGRESS=plain without HAProxy
 # make test   every test        make check   ruff and mypy        make clean   remove the environment and what runs left
 # make bench  every benchmark of a CPU, on a quiet machine, and one table of them; ONLY=encoder one of them
 # make parity every family of models beside plain OpenCLIP, at its true size, with random weights; ONLY="RN50 ViT-H-14" takes some

@@ -1,6 +1,6 @@
 """What people who search wait while others store: the batches of both share the encoders, and the machine.
 
-    .venv/bin/python -m benchmarks.beside_storing --ingress haproxy
+    .venv/bin/python -m benchmarks.beside_storing
 
 One connection searches by words, first alone, then while eight store a hundred texts with each request, as fast as they are
 answered; then by pictures, while they store sixteen pictures with each. `encode_ms` and `retrieve_ms` are what answers say of
@@ -21,6 +21,7 @@ from benchmarks.load import Load, closed_loop, json_request
 from benchmarks.reporting import machine_facts, told, write_report
 from benchmarks.wire import Question, picture_searches, text_searches
 from benchmarks.workload import checkpoint, jpegs, texts
+from serve_app.ways_in import HAPROXY
 
 WRITERS = 8
 TEXTS, PICTURES_A_REQUEST = 100, 16
@@ -56,7 +57,7 @@ def main() -> None:
         "--model", default="ViT-B-32", help="an architecture of OpenCLIP; random weights are made for it"
     )
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--ingress", default="plain", choices=INGRESS)
+    parser.add_argument("--ingress", default=HAPROXY, choices=INGRESS)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each single measurement")
     takes_encoders(parser)
     options = parser.parse_args()

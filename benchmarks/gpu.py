@@ -33,6 +33,7 @@ from serve_app.adapters.open_clip import load_image_tower, load_text_tower
 from serve_app.ports import StagedTower
 from serve_app.services.encoding import EncodingService, encoder_thread
 from serve_app.types import ImagePreprocessing
+from serve_app.ways_in import HAPROXY
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FAMILIES = ("ViT-B-32", "ViT-L-14", "ViT-H-14", "convnext_base", "EVA02-B-16", "MobileCLIP2-S0")
@@ -167,7 +168,7 @@ def http_rows(folder: Path, device: str, precision: str, seconds: float) -> Iter
         ),
     }
     jpegs(PICTURES)  # drawn before the processes of the load are forked
-    with running("gpu", file, settings, "haproxy") as graph:
+    with running("gpu", file, settings, HAPROXY) as graph:
         on = encoder_of(graph.url)["device"]
         names = [question.name for question in _questions(graph.url, seed=0)]
         for at, (name, connections) in enumerate(itertools.product(names, CONCURRENCIES)):

@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reporting import FOLDER
-from serve_app.local_graph import INGRESS as WAYS_IN
 from serve_app.local_graph import LocalGraph, ServeFile, default_serve_file, free_port, read_serve_file, serve_command
+from serve_app.ways_in import HAPROXY, PLAIN, way_in
 
 READY_S = 300.0
 LOGICAL_CPUS_PER_CORE = 32
 ENCODERS = ("ImageEncoder", "TextEncoder")
 # The ways in that `crossmodal serve` has, and one more to compare: the throughput flags with Serve's own proxy.
-INGRESS: dict[str, Mapping[str, str]] = {
-    **WAYS_IN,
-    "throughput": {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"},
-}
+THROUGHPUT = "throughput"
+THROUGHPUT_FLAGS = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
+INGRESS = (PLAIN, HAPROXY, THROUGHPUT)
 # As good as none: each item travels at once, in a call of its own.
 UNCOALESCED = {"CROSSMODAL_CALLS__MAX_BATCH_SIZE": "1", "CROSSMODAL_CALLS__MAX_IN_FLIGHT": "4096"}
 
@@ -115,7 +114,7 @@ def other_file(import_path: str, arguments: Mapping[str, Any] | None = None) -> 
 
 @contextmanager
 def running(
-    name: str, file: ServeFile, settings: Mapping[str, str] | None = None, ingress: str = "plain"
+    name: str, file: ServeFile, settings: Mapping[str, str] | None = None, ingress: str = PLAIN
 ) -> Iterator[LocalGraph]:
     """A ready graph with an empty table of its own; gone with all of its processes at the end. Raises NotReady."""
     folder = (FOLDER / "graphs" / f"{name}-{file.port}").resolve()
@@ -125,10 +124,12 @@ def running(
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_OVERRIDE_RESOURCES": json.dumps({"CPU": LOGICAL_CPUS_PER_CORE * cores()}),
         "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))),
-        **INGRESS[ingress],
-        **(settings or {}),
+        **(THROUGHPUT_FLAGS if ingress == THROUGHPUT else {}),
     }
-    with LocalGraph(file, folder, environment, serve_command(own_ray=True)) as graph:
+    with (
+        way_in(PLAIN if ingress == THROUGHPUT else ingress) as reached,
+        LocalGraph(file, folder, {**environment, **reached, **(settings or {})}, serve_command(own_ray=True)) as graph,
+    ):
         graph.wait_until_ready(READY_S, lambda _: None)
         yield graph
     shutil.rmtree(folder)  # After an error it stays, with the log.

@@ -22,6 +22,7 @@ from benchmarks.plain import PlainOpenClip, batches
 from benchmarks.reporting import machine_facts, told, write_report
 from benchmarks.wire import Question, encoder_of, product_questions
 from benchmarks.workload import checkpoint, jpegs, texts
+from serve_app.ways_in import HAPROXY
 
 PICTURES = 128
 CONCURRENCIES = (1, 8, 32)
@@ -86,7 +87,7 @@ def main() -> None:
         "--model", default="ViT-B-32", help="an architecture of OpenCLIP; random weights are made for it"
     )
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--ingress", default="plain", choices=INGRESS)
+    parser.add_argument("--ingress", default=HAPROXY, choices=INGRESS)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each single measurement")
     parser.add_argument("--rate", type=float, default=None, help="open loop: requests a second, instead of connections")
     takes_encoders(parser)

@@ -35,6 +35,7 @@ from benchmarks.reporting import machine_facts, quantile, told, write_report
 from benchmarks.wire import Question, encoder_of, product_questions
 from benchmarks.workload import checkpoint, jpegs, texts
 from serve_app.local_graph import LocalGraph
+from serve_app.ways_in import HAPROXY
 
 SHARES = (0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0)
 CONNECTIONS = 64
@@ -111,7 +112,7 @@ def main() -> None:
         "--model", default="ViT-B-32", help="an architecture of OpenCLIP; random weights are made for it"
     )
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--ingress", default="plain", choices=INGRESS)
+    parser.add_argument("--ingress", default=HAPROXY, choices=INGRESS)
     parser.add_argument(
         "--queue", type=int, default=None, help="items that may wait at the Gateway, instead of the product's"
     )

@@ -44,6 +44,7 @@ from benchmarks.reporting import FOLDER, machine_facts, told, write_report
 from benchmarks.wire import Question, encoder_of, get_json, picture_embeddings, product_questions, text_embeddings
 from benchmarks.workload import checkpoint, jpegs, texts
 from serve_app.local_graph import free_port
+from serve_app.ways_in import HAPROXY
 
 INFINITY = FOLDER / "infinity"
 CONSTRAINTS = Path(__file__).with_name("infinity-constraints.txt")
@@ -218,7 +219,7 @@ def main() -> None:
     parser.add_argument("--model", default="ViT-B-32", help="an architecture that CLIPModel of transformers has")
     parser.add_argument("--servers", nargs="+", default=SERVERS, choices=SERVERS)
     parser.add_argument("--precision", default="auto", help="of this service; the others run float32")
-    parser.add_argument("--ingress", default="plain", choices=INGRESS)
+    parser.add_argument("--ingress", default=HAPROXY, choices=INGRESS)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each single measurement")
     parser.add_argument(
         "--turns",

@@ -14,6 +14,7 @@ from benchmarks.load import Load
 from benchmarks.reporting import machine_facts, told, write_report
 from benchmarks.wire import encoder_of, product_questions
 from benchmarks.workload import checkpoint, jpegs, texts
+from serve_app.ways_in import HAPROXY
 
 CONNECTIONS = 32
 REPLICAS = (1, 2)
@@ -39,7 +40,7 @@ def main() -> None:
         "--model", default="ViT-B-32", help="an architecture of OpenCLIP; random weights are made for it"
     )
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--ingress", default="plain", choices=INGRESS)
+    parser.add_argument("--ingress", default=HAPROXY, choices=INGRESS)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each single measurement")
     options = parser.parse_args()
     machine = machine_facts()

@@ -22,21 +22,6 @@ from serve_app.client import Client
 from serve_app.errors import FingerprintMismatch, InvalidConfig, ModelUnavailable, NotReady
 from serve_app.turns import children_take_turns
 
-# How HTTP reaches the Gateway. Environment variables, because Serve reads them when its processes start.
-INGRESS: Mapping[str, Mapping[str, str]] = {
-    "plain": {},
-    # Ray's own HAProxy before the replicas, and gRPC between them. It listens on every address, whatever the file says.
-    # A Gateway that is to end waits for load balancers to turn away from it, 30 s by default; here nothing is before HAProxy.
-    # The throughput flags also keep what replicas log from the console, and out of their files until there are a thousand lines:
-    # for access logs, which nobody keeps here.
-    "haproxy": {
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "RAY_SERVE_LOG_TO_STDERR": "1",
-        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
-    },
-}
 # Linux gives the ports from 32768 on to whoever connects, and Ray connects much while it starts. Ray's workers listen from
 # 10002 to 19999, replicas behind HAProxy from 30000 on.
 FREE_PORTS = range(20_000, 30_000)

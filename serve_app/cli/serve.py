@@ -19,8 +19,9 @@ WAIT_S = 900.0
 
 
 class Ingress(StrEnum):
-    """How HTTP reaches the service; what each means stands in serve_app.local_graph."""
+    """How HTTP reaches the service; what each means stands in serve_app.ways_in."""
 
+    AUTO = "auto"
     PLAIN = "plain"
     HAPROXY = "haproxy"
 
@@ -36,8 +37,8 @@ def serve(
     port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Another port than the file's.")] = None,
     ingress: Annotated[
         Ingress,
-        typer.Option("--ingress", help="`haproxy` answers more, and listens on every address of the machine."),
-    ] = Ingress.PLAIN,
+        typer.Option("--ingress", help="`haproxy` answers more; `auto` takes it where it can."),
+    ] = Ingress.AUTO,
     wait_s: Annotated[float, typer.Option("--wait", help="Seconds until it has to be ready.")] = WAIT_S,
 ) -> None:
     """Start the service with `serve run`, say where it answers once it is ready, and serve until Ctrl-C.
@@ -45,13 +46,15 @@ def serve(
     Exit status 0 after Ctrl-C, 1 when it did not become ready or ended by itself.
     """
     from configs.load import default_profile
-    from serve_app.local_graph import INGRESS, LocalGraph, default_serve_file, read_serve_file, serve_command
+    from serve_app.local_graph import LocalGraph, default_serve_file, read_serve_file, serve_command
+    from serve_app.ways_in import best_way_in, way_in
 
     # A named file stands for itself; the default one takes the profile of the environment.
     chosen = profile or (default_profile() if config is None else None)
-    with plain_failures(), TemporaryDirectory(prefix="crossmodal-") as folder:
+    reached_by = best_way_in(own_ray=False) if ingress is Ingress.AUTO else ingress.value
+    with plain_failures(), TemporaryDirectory(prefix="crossmodal-") as folder, way_in(reached_by) as settings:
         file = read_serve_file(config or default_serve_file(), chosen, port)
-        with LocalGraph(file, Path(folder), INGRESS[ingress], serve_command(own_ray=False)) as graph:
+        with LocalGraph(file, Path(folder), settings, serve_command(own_ray=False)) as graph:
             try:
                 until_ready(stderr(), graph, wait_s)
                 stdout().print(f"crossmodal answers at [bold]{graph.url}[/bold] (Ctrl-C ends it)")

@@ -21,6 +21,7 @@ from serve_app.client import Client, NewDocument
 from serve_app.demo.corpus import PICTURES, DemoPicture, DemoText, demo_pictures, demo_texts
 from serve_app.errors import CrossmodalError, NotReady
 from serve_app.local_graph import LocalGraph, Process, default_serve_file, read_serve_file, serve_command
+from serve_app.ways_in import best_way_in, way_in
 
 MODEL = Path(__file__).parent / "model"
 WAIT_S = 600.0
@@ -44,7 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False)
     try:
         file = read_serve_file(default_serve_file(), profile="demo", port=options.port)
-        with LocalGraph(file, options.folder, settings(options.folder), serve_command(own_ray=True)) as graph:
+        with (
+            way_in(best_way_in(own_ray=True)) as reached,
+            LocalGraph(
+                file, options.folder, {**reached, **settings(options.folder)}, serve_command(own_ray=True)
+            ) as graph,
+        ):
             return Demo(console, graph, options.folder).run(options.once)
     except CrossmodalError as error:
         console.print(failure(error))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,11 +12,15 @@ import pytest
 from serve_app.client import Client
 from serve_app.errors import NotReady
 from serve_app.local_graph import LocalGraph, default_serve_file, free_port, read_serve_file, serve_command
+from serve_app.ways_in import HAPROXY, way_in
 
 READY_S = 300.0
 
 
-def start_graph(folder: Path, replicas: Mapping[str, int] = MappingProxyType({}), **settings: str) -> LocalGraph:
+@contextmanager
+def start_graph(
+    folder: Path, replicas: Mapping[str, int] = MappingProxyType({}), ingress: str = HAPROXY, **settings: str
+) -> Iterator[LocalGraph]:
     """A graph whose table and pictures lie in `folder`; `settings` are further ones, as in the environment.
 
     `replicas`: how many of a deployment, where it is not what the file says.
@@ -31,7 +36,11 @@ def start_graph(folder: Path, replicas: Mapping[str, int] = MappingProxyType({})
         "RAY_USAGE_STATS_ENABLED": "0",
         **settings,
     }
-    return LocalGraph(file, folder / "run", environment, serve_command(own_ray=True))
+    with (
+        way_in(ingress) as reached,
+        LocalGraph(file, folder / "run", {**reached, **environment}, serve_command(own_ray=True)) as graph,
+    ):
+        yield graph
 
 
 def until(condition: Callable[[], bool], timeout_s: float) -> None:

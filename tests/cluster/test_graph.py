@@ -1,5 +1,6 @@
 """The whole system through its public door: real replicas, the real table, the demo model."""
 
+import socket
 import threading
 import time
 from pathlib import Path
@@ -27,6 +28,20 @@ def pids_of(graph: LocalGraph, part: str) -> list[int]:
     return [each.pid for each in graph.processes() if each.name.startswith(f"ray::ServeReplica:crossmodal:{part}")]
 
 
+def listening_at(port: int) -> set[str]:
+    """The addresses of this machine at which somebody listens on this port."""
+    found = set()
+    for family, table in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_ = line.split()
+            address, _, at = local.partition(":")
+            if state == "0A" and int(at, 16) == port:
+                # Words of four bytes, each in the order of the machine.
+                words = [bytes.fromhex(address[start : start + 8])[::-1] for start in range(0, len(address), 8)]
+                found.add(socket.inet_ntop(family, b"".join(words)))
+    return found
+
+
 @pytest.fixture(scope="module", autouse=True)
 def stored(client: Client) -> None:
     """The corpus is in the table, once and for all tests."""
@@ -37,6 +52,11 @@ def test_the_same_corpus_again_is_unchanged(client: Client) -> None:
     before = client.get(PICTURES[0].id)
     assert {added.status for added in client.add(CORPUS)} == {"unchanged"}
     assert client.get(PICTURES[0].id) == before
+
+
+def test_it_listens_where_the_file_says_and_nowhere_else(graph: LocalGraph) -> None:
+    port = int(graph.url.rpartition(":")[2])
+    assert listening_at(port) == {"127.0.0.1"}
 
 
 def test_words_find_the_picture_that_they_describe(client: Client) -> None:

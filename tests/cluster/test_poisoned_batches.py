@@ -1,32 +1,21 @@
-"""One bad item of a batch fails alone, and the parts that met it go on as before; over a real graph with the demo model.
-
-It is asked through HAProxy, the way in that takes most.
-"""
+"""One bad item of a batch fails alone, and the parts that met it go on as before; over a real graph with the demo model."""
 
 import base64
 import itertools
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
-from pathlib import Path
 
 import httpx
-import pytest
 from PIL import Image
 
 from serve_app.demo.corpus import demo_pictures
-from serve_app.local_graph import INGRESS, LocalGraph
-from tests.cluster.conftest import ready, start_graph, until
+from serve_app.local_graph import LocalGraph
+from tests.cluster.conftest import until
 
 PICTURES = [picture.encoded() for picture in demo_pictures(count=31)]
 WORDS = ("red", "two", "boats", "night", "tree", "near", "house", "snow", "blue", "cat")
-
-
-@pytest.fixture(scope="module")
-def graph(folder: Path) -> Iterator[LocalGraph]:
-    with start_graph(folder, **INGRESS["haproxy"]) as running:
-        yield ready(running)
 
 
 def elongated() -> bytes:

@@ -17,6 +17,7 @@ from serve_app.demo.corpus import demo_pictures, demo_texts
 from serve_app.errors import CrossmodalError
 from serve_app.local_graph import LocalGraph, default_serve_file, free_port, read_serve_file, serve_command
 from serve_app.types import JobState, JobStatus
+from serve_app.ways_in import HAPROXY, way_in
 from tests.cluster.conftest import ready
 from tests.unit.adapters.tiny_checkpoints import save_checkpoint
 
@@ -89,9 +90,12 @@ def other_model(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="WARNING")
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
+    with way_in(HAPROXY) as settings, pytest.MonkeyPatch.context() as environment:
+        for name, value in settings.items():
+            environment.setenv(name, value)
+        ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="WARNING")
+        yield ray.get_runtime_context().gcs_address
+        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
