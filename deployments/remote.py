@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
+from grpc import StatusCode
+from grpc.aio import AioRpcError
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
@@ -60,7 +62,8 @@ log = logging.getLogger(__name__)
 FEW_TEXTS = 8
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 # Calls that carry pictures, pixels or many vectors. Serve's gRPC, which some ways to run it take for all calls, is quick for
-# small messages only and refuses those over 4 MiB; these go through Ray's object store, whatever the others do.
+# small messages only and refuses those over 4 MiB; these go through Ray's object store, whatever the others do. Others do so
+# when they turn out to be too large: a page of results has texts of up to 100,000 characters each.
 LARGE = frozenset(
     {
         *("embed_pictures", "encode_pixels", "read_picture", "thumbnail", "upsert", "get", "find"),
@@ -83,7 +86,8 @@ class Target:
         Raises errors of serve_app.errors only; waits out the death of a replica.
         """
         handle = self._handle.options(method_name=method)
-        if large or method in LARGE:
+        by_reference = large or method in LARGE
+        if by_reference:
             handle = handle.options(_by_reference=True)
         deadline = time.monotonic() + self._calls.retry_for_s
         pause_s = FIRST_PAUSE_S
@@ -94,6 +98,11 @@ class Target:
                 if time.monotonic() + pause_s > deadline:
                     raise Unavailable(f"{self._handle.deployment_name} does not answer") from error
                 log.warning("%s.%s: the replica is gone, trying again", self._handle.deployment_name, method)
+            except AioRpcError as error:
+                if by_reference or error.code() is not StatusCode.RESOURCE_EXHAUSTED:
+                    raise translate(error, self._handle.deployment_name) from error
+                handle, by_reference = handle.options(_by_reference=True), True
+                continue
             except (RayError, RayServeException) as error:
                 raise translate(error, self._handle.deployment_name) from error
             await asyncio.sleep(pause_s)

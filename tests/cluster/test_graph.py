@@ -111,6 +111,16 @@ def test_a_video_is_found_at_the_second_that_is_asked_for(client: Client, http: 
     assert not client.search("two red boats at night", modalities=["video_frame"]).results
 
 
+def test_a_page_of_long_texts_is_answered_whole(client: Client) -> None:
+    """Six megabytes, in one answer of the Retriever: gRPC refuses what is over four."""
+    texts = {f"long-{number}": "a very long story about boats " * 3_300 + str(number) for number in range(60)}
+    added = client.add(NewDocument(id=each, text=text) for each, text in texts.items())
+    assert {each.status for each in added} == {"stored"}
+    answer = client.search("a story about boats", modalities=["text"], limit=100)
+    assert {each.id: each.text for each in answer.results}.items() >= texts.items()
+    assert client.delete_many(ids=list(texts)).deleted == len(texts)
+
+
 @pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.name)
 def test_bad_input_is_answered_with_its_status_and_code(http: httpx.Client, bad: BadInput) -> None:
     response = bad.send(http)

@@ -6,6 +6,8 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
@@ -13,7 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from configs.schema import CallConfig
 from deployments.remote import RemotePreprocessor, RemoteTextEncoder
 from deployments.replica_count import ReplicaCount
-from serve_app.errors import Overloaded, Unavailable
+from serve_app.errors import InternalError, Overloaded, Unavailable
 from serve_app.types import Embedding, InlinePicture, PictureTask, PictureUri
 from tests.fakes.parts import until
 
@@ -23,9 +25,10 @@ VECTOR = np.array([1.0], np.float32)
 class Response:
     """A call under way: answered, or failed, when the test says so."""
 
-    def __init__(self, texts: list[Any], urgent: bool) -> None:
+    def __init__(self, texts: list[Any], urgent: bool, by_reference: bool = False) -> None:
         self.texts = texts
         self.urgent = urgent
+        self.by_reference = by_reference
         self.given_up = False
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -61,15 +64,17 @@ class Handle:
     def __init__(self, method: str = "encode_texts") -> None:
         self.method = method
         self.calls: list[Response] = []
+        self.by_reference = False
         self.replicas: list[Any] = ["a card"]  # what each answers when they are counted
         self.counted = 0
 
     def options(self, method_name: str | None = None, _by_reference: bool = False) -> "Handle":
         assert method_name == self.method if method_name else _by_reference
+        self.by_reference = _by_reference
         return self
 
     def remote(self, texts: list[Any], *, urgent: bool = False) -> Response:
-        self.calls.append(Response(texts, urgent))
+        self.calls.append(Response(texts, urgent, self.by_reference))
         return self.calls[-1]
 
     def broadcast(self, method: str) -> Broadcast:
@@ -212,6 +217,32 @@ async def test_a_call_to_a_replica_that_died_is_made_again() -> None:
     await until(lambda: len(handle.calls) == 2)
     handle.calls[1].answer()
     assert [cast(Embedding, each).fingerprint for each in await task] == ["text"]
+
+
+def refused_by_grpc(code: StatusCode) -> AioRpcError:
+    return AioRpcError(code, Metadata(), Metadata(), details="Received message larger than max (9000000 vs. 4194304)")
+
+
+async def test_a_call_that_is_too_large_for_grpc_travels_by_reference() -> None:
+    handle = Handle()
+    task = asyncio.create_task(encoder(handle).encode_texts(["text"]))
+    await until(lambda: handle.calls)
+    assert not handle.calls[0].by_reference
+    handle.calls[0].future.set_exception(refused_by_grpc(StatusCode.RESOURCE_EXHAUSTED))
+    await until(lambda: len(handle.calls) == 2)
+    assert handle.calls[1].by_reference
+    handle.calls[1].answer()
+    assert [cast(Embedding, each).fingerprint for each in await task] == ["text"]
+
+
+async def test_what_else_grpc_says_is_an_error_of_ours_and_says_nothing_of_its_insides() -> None:
+    handle = Handle()
+    task = asyncio.create_task(encoder(handle).encode_texts(["text"]))
+    await until(lambda: handle.calls)
+    handle.calls[0].future.set_exception(refused_by_grpc(StatusCode.INTERNAL))
+    with pytest.raises(InternalError) as caught:
+        await task
+    assert "4194304" not in caught.value.message
 
 
 async def test_a_replica_that_stays_away_is_said_to_be_away() -> None:
