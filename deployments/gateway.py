@@ -108,4 +108,5 @@ class Gateway:
                 max_picture_bytes=config.pictures.max_bytes,
                 request_timeout_s=config.http.request_timeout_s,
             ),
+            request_id_said_outside=True,  # Serve gives every request one, and says it
         )

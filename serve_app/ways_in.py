@@ -18,15 +18,19 @@ INGRESS: Mapping[str, Mapping[str, str]] = {
     # Serve as it comes: one proxy, in Python.
     PLAIN: {},
     # Ray's own HAProxy before the Gateways, and gRPC between the parts.
-    # A Gateway that is to end waits for load balancers to turn away from it, 30 s by default; here nothing is before HAProxy.
-    # The throughput flags also keep what replicas log from the console, and out of their files until there are a thousand lines:
-    # for access logs, which nobody keeps here.
     HAPROXY: {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # The throughput flags also keep what replicas log from the console, and out of their files until there are a thousand
+        # lines: for access logs, which nobody keeps here.
         "RAY_SERVE_LOG_TO_STDERR": "1",
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+        # A Gateway that is to end waits for load balancers to turn away from it, 30 s by default; nothing is before HAProxy here.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+        # HAProxy is started again when three looks at it have failed, with 10 s between them by default.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        # Filters stand in addresses, too, and what is longer than this is refused: 16 KiB by default.
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
     },
 }
 # What HAProxy and the proxy behind it listen at, besides the port of the service, and Ray's own choices. The first two are

@@ -41,8 +41,10 @@ def create_app(
     keeping: KeepingService,
     jobs: JobService,
     limits: HttpLimits | None = None,
+    *,
+    request_id_said_outside: bool = False,
 ) -> Starlette:
-    """The HTTP contract over these services."""
+    """The HTTP contract over these services. `request_id_said_outside`: see RequestId."""
     limits = limits or HttpLimits()
     models = RequestModels(limits.max_documents, limits.max_listed_documents)
     operations = [
@@ -59,7 +61,7 @@ def create_app(
     app = Starlette(
         routes=routes_of([*operations, _contract(operations)]),
         middleware=[
-            Middleware(RequestId),
+            Middleware(RequestId, said_outside=request_id_said_outside),
             Middleware(BodyLimit, max_body_bytes=limits.max_body_bytes),
             Middleware(Deadline, timeout_s=limits.request_timeout_s),
             Middleware(LastNet),

@@ -19,10 +19,14 @@ SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 class RequestId:
-    """Takes a sane incoming `X-Request-ID` or makes one, and says it in the answer."""
+    """Takes a sane incoming `X-Request-ID` or makes one, and says it in the answer.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `said_outside`: who calls this application says the incoming one already; twice, clients read "a, a".
+    """
+
+    def __init__(self, app: ASGIApp, *, said_outside: bool = False) -> None:
         self.app = app
+        self.said_outside = said_outside
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -37,7 +41,8 @@ class RequestId:
             await send(message)
 
         state = {**scope.get("state", {}), "request_id": request_id}
-        await self.app({**scope, "state": state}, receive, send_with_id)
+        said = self.said_outside and request_id == given
+        await self.app({**scope, "state": state}, receive, send if said else send_with_id)
 
 
 class BodyLimit:

