@@ -70,7 +70,7 @@ def ray_runs_already() -> bool:
 def way_in(name: str) -> Iterator[dict[str, str]]:
     """The settings of this way in. Folders that they name are gone at the end.
 
-    Other graphs may run beside this one: HAProxy gets free ports and files of its own. Where the environment names some, these stand.
+    Other graphs may run beside this one: HAProxy gets free ports and files of its own, where the environment names none.
     """
     if name != HAPROXY:
         yield dict(INGRESS[name])
